@@ -1,0 +1,1 @@
+"""Train, watch and steer a swarm of neural networks on one host."""

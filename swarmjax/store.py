@@ -1,0 +1,285 @@
+"""The run directory: numbers as Parquet segments, everything said as one SQLite database.
+
+    DIR/swarm.db                 meta, plans, events (SQLite, WAL)
+    DIR/frames/r000012.parquet   one row per member of round 12 (columns: `telemetry.frame_table`)
+    DIR/best/params.npz          weights of the best network so far, one array per parameter path
+    DIR/best/genome.json         its genes, scores and origin
+
+A segment is written aside and renamed, so a reader sees it whole or not at all, and a killed run
+leaves everything that finished readable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swarmjax.space import Space
+from swarmjax.types import InputError
+
+VERSION = 1
+DATABASE = "swarm.db"
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE plans (round INTEGER PRIMARY KEY, arrow BLOB NOT NULL);
+CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL,
+                     kind TEXT NOT NULL, member INTEGER, text TEXT NOT NULL);
+"""
+
+
+class Event(NamedTuple):
+    """Something that happened: `kind` is one of started, compiled, died, best, finished, failed."""
+
+    id: int
+    time: float
+    round: int
+    kind: str
+    member: int | None
+    text: str
+
+
+class Status(NamedTuple):
+    """How a run stands.
+
+    Attributes:
+        state: running, finished, stopped or failed.
+        round: finished rounds.
+        done: member-steps taken.
+        budget: member-steps in all.
+        best: best fitness metric so far, or None.
+        alive: members still finite.
+        members: members in all.
+        heartbeat: wall-clock seconds of the last sign of life.
+    """
+
+    state: str
+    round: int
+    done: int
+    budget: int
+    best: float | None
+    alive: int
+    members: int
+    heartbeat: float
+
+
+class Writer:
+    """The one writer of a run directory; made by `create`."""
+
+    def __init__(self, directory: Path, database: sqlite3.Connection):
+        self.directory = directory
+        self._database = database
+
+    def frame(self, round: int, table: pa.Table) -> None:
+        """Stores the rows of one finished round."""
+        path = self.directory / "frames" / f"r{round:06d}.parquet"
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        _replace(path, buffer.getvalue())
+
+    def plan(self, round: int, table: pa.Table) -> None:
+        """Stores the Plan that a round is about to follow."""
+        with self._database as database:
+            database.execute("INSERT INTO plans VALUES (?, ?)", (round, _to_ipc(table)))
+
+    def event(self, round: int, kind: str, text: str, member: int | None = None) -> None:
+        """Stores one event, stamped with the wall clock."""
+        with self._database as database:
+            database.execute(
+                "INSERT INTO events (time, round, kind, member, text) VALUES (?, ?, ?, ?, ?)",
+                (time.time(), round, kind, member, text),
+            )
+
+    def status(self, status: Status) -> None:
+        """Stores how the run stands now; the heartbeat is set here."""
+        self._put("status", status._replace(heartbeat=time.time())._asdict())
+
+    def best(self, params: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+        """Stores the best network so far: parameter path -> array, and its genes and scores."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **dict(params))  # pyright: ignore[reportArgumentType]
+        _replace(self.directory / "best" / "params.npz", buffer.getvalue())
+        text = json.dumps(record, indent=1, allow_nan=False).encode()
+        _replace(self.directory / "best" / "genome.json", text)
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the database and closes it."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.close()
+
+    def _put(self, key: str, value: Any) -> None:
+        with self._database as database:
+            database.execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+
+def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Writer:
+    """Starts a run directory.
+
+    Args:
+        directory: may exist, but must not hold a run.
+        config: JSON-ready description of the run.
+        space: the genes of the run.
+
+    Raises:
+        InputError: the directory holds a run, or cannot be written.
+    """
+    directory = check_free(directory)
+    try:
+        for folder in (directory, directory / "frames", directory / "best"):
+            folder.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(directory / DATABASE, check_same_thread=False)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.executescript(_TABLES)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(
+            f"cannot write to {directory}: {error}; choose another --directory"
+        ) from None
+    writer = Writer(directory, database)
+    writer._put("version", VERSION)
+    writer._put("config", config)
+    writer._put("space", space.to_json())
+    return writer
+
+
+def check_free(directory: str | Path) -> Path:
+    """The directory as a path; raises InputError if it holds a run or is not writable."""
+    directory = Path(directory)
+    if (directory / DATABASE).exists():
+        raise InputError(
+            f"{directory} already holds a run; choose another --directory, or delete it first"
+        )
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{existing} is not a directory; choose another --directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"no permission to write to {existing}; choose another --directory")
+    return directory
+
+
+class Reader:
+    """A read-only view of a run directory, running or finished; made by `open_run`."""
+
+    def __init__(self, directory: Path, database: sqlite3.Connection):
+        self.directory = directory
+        self._database = database
+        self.config: dict[str, Any] = self._meta("config")
+        self.space = Space.from_json(self._meta("space"))
+
+    def status(self) -> Status:
+        """How the run stands."""
+        return Status(**self._meta("status"))
+
+    def rounds(self) -> list[int]:
+        """Numbers of the rounds whose rows are stored, ascending."""
+        return sorted(int(path.stem[1:]) for path in self.directory.glob("frames/r*.parquet"))
+
+    def frames(self, since: int = 0) -> pa.Table:
+        """Rows of all members for every stored round >= `since`, by round then member.
+
+        Raises:
+            InputError: no such round is stored yet.
+        """
+        wanted = [r for r in self.rounds() if r >= since]
+        if not wanted:
+            raise InputError(f"{self.directory} has no finished round from {since} on yet")
+        paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
+        return pa.concat_tables([pq.read_table(path) for path in paths])
+
+    def plans(self) -> Iterator[tuple[int, pa.Table]]:
+        """Every stored Plan with its round, ascending."""
+        for round, blob in self._database.execute("SELECT round, arrow FROM plans ORDER BY round"):
+            yield round, _from_ipc(blob)
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Events whose id is greater than `since`, in order."""
+        rows = self._database.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (since,))
+        return [Event(*row) for row in rows]
+
+    def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The best network so far: parameter path -> array, and its genes and scores.
+
+        Raises:
+            InputError: no round is finished yet.
+        """
+        folder = self.directory / "best"
+        if not (folder / "genome.json").exists():
+            raise InputError(f"{self.directory} has no finished round yet, so no best network")
+        with np.load(folder / "params.npz", allow_pickle=False) as arrays:
+            params = {path: arrays[path] for path in arrays.files}
+        return params, json.loads((folder / "genome.json").read_text())
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    def _meta(self, key: str) -> Any:
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise InputError(f"{self.directory} is not a complete run: it has no {key}")
+        return json.loads(row[0])
+
+
+def open_run(directory: str | Path) -> Reader:
+    """Opens a run directory for reading.
+
+    Raises:
+        InputError: the directory holds no run, or one of another version.
+    """
+    directory = Path(directory)
+    path = directory / DATABASE
+    if not path.is_file():
+        raise InputError(f"{directory} holds no run; `swarmjax runs` lists the runs of a directory")
+    # A run in a read-only place cannot keep the shared-memory file that WAL needs.
+    mode = "mode=ro" if os.access(directory, os.W_OK) else "immutable=1"
+    try:
+        database = sqlite3.connect(
+            f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False
+        )
+        reader = Reader(directory, database)
+        version = reader._meta("version")
+    except sqlite3.Error as error:
+        raise InputError(f"{path} cannot be read as a run: {error}") from None
+    if version != VERSION:
+        raise InputError(f"{directory} has format {version}; this version reads format {VERSION}")
+    return reader
+
+
+def list_runs(directory: str | Path) -> list[Path]:
+    """Run directories at or below `directory` (two levels), newest first."""
+    directory = Path(directory)
+    found = [p.parent for depth in ("", "*/", "*/*/") for p in directory.glob(depth + DATABASE)]
+    return sorted(found, key=lambda path: (path / DATABASE).stat().st_mtime, reverse=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _from_ipc(blob: bytes) -> pa.Table:
+    with pa.ipc.open_stream(blob) as stream:
+        return stream.read_all()

@@ -1,0 +1,96 @@
+"""The three records: Plan goes down, Frame comes up, Policy turns Frames into the next Plan.
+
+`[N]` is the member axis: entry `i` belongs to slot `i` of the swarm for the whole run, whichever
+network lives there. A network has a `birth` number that is never used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+Key = jax.Array
+Genome = dict[str, Array]
+State = Any
+
+
+class Plan(NamedTuple):
+    """What every member does next.
+
+    Attributes:
+        parent: `[N]` int32 slot whose weights and optimizer state it starts from (itself:
+            carry on).
+        mate: `[N]` int32 slot of the second parent (itself: none).
+        operator: `[N]` int32 index into `breed.OPERATORS`: how parent and mate combine.
+        steps: `[N]` int32 training steps granted this round.
+        devices: `[N]` int32 devices that share this member's batch.
+        fresh: `[N]` bool, start from new weights; `parent` is then ignored.
+        genome: gene name -> `[N]` values in the gene's own units (choices: option index).
+    """
+
+    parent: Array
+    mate: Array
+    operator: Array
+    steps: Array
+    devices: Array
+    fresh: Array
+    genome: Genome
+
+
+class Frame(NamedTuple):
+    """What a round showed.
+
+    Attributes:
+        round: `[]` int32 number of finished rounds; 0 before anything was trained.
+        quota: `[]` int32 member-steps the next Plan may grant in total.
+        remaining: `[]` int32 member-steps left of the run's budget.
+        loss: `[N]` mean training loss over the steps of the last round in which it trained.
+        metrics: name -> `[N]` validation metrics of the current weights (`valid_loss`, ...).
+        gradient_norm: `[N]` mean gradient norm over those same steps.
+        steps: `[N]` int32 steps taken in this round.
+        total_steps: `[N]` int32 steps behind the current weights, inherited from the parent.
+        alive: `[N]` bool, False once loss, weights or metrics ceased to be finite.
+        cost: `[N]` floating-point operations of one training step of this architecture.
+        genome: as in `Plan`.
+        birth: `[N]` int32 unique number of the network in the slot.
+        lineage: `[N]` int32 birth number of its oldest ancestor.
+        space: the static `Space` of the genome; policies read ranges from it.
+    """
+
+    round: Array
+    quota: Array
+    remaining: Array
+    loss: Array
+    metrics: dict[str, Array]
+    gradient_norm: Array
+    steps: Array
+    total_steps: Array
+    alive: Array
+    cost: Array
+    genome: Genome
+    birth: Array
+    lineage: Array
+    space: Any
+
+
+class Policy(NamedTuple):
+    """A pair of pure functions, composed by `policy.chain` like an optax transformation.
+
+    Attributes:
+        init: `init(frame) -> state`.
+        update: `update(key, plan, frame, state) -> (plan, state)`; `plan` is what earlier policies
+            of the chain decided and starts as `policy.keep(frame)`.
+        name: how the policy was called, for the run's record.
+    """
+
+    init: Callable[[Frame], State]
+    update: Callable[[Key, Plan, Frame, State], tuple[Plan, State]]
+    name: str
+
+
+class InputError(ValueError):
+    """A request that cannot be met as given; the message says what was wrong and what to do."""

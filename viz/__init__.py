@@ -1,0 +1,1 @@
+"""The live views of a swarm: pure plots, and the Panel app that serves them."""
