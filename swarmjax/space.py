@@ -194,6 +194,10 @@ class Space:
         """Every gene moved to its nearest legal value."""
         return {name: gene.clip(genome[name]) for name, gene in self.genes}
 
+    def numbers(self, genome: Mapping[str, Array]) -> dict[str, jax.Array]:
+        """Genes as traced numbers: numeric options replace their indices, texts stay indices."""
+        return {name: _number(gene, genome[name]) for name, gene in self.genes}
+
     def values(self, genome: Mapping[str, Any], member: int) -> dict[str, Option]:
         """One member's genome as plain Python values, options in place of their indices."""
         return {name: _value(gene, genome[name][member]) for name, gene in self.genes}
@@ -221,6 +225,12 @@ def check_name(name: str) -> None:
 
 def _value(gene: Gene, raw: Any) -> Option:
     return gene.options[int(raw)] if isinstance(gene, Choice) else float(raw)
+
+
+def _number(gene: Gene, raw: Array) -> jax.Array:
+    if isinstance(gene, Choice) and not any(isinstance(o, str) for o in gene.options):
+        return jnp.asarray(np.asarray(gene.options))[raw]
+    return jnp.asarray(raw)
 
 
 def _describe(gene: Gene) -> dict[str, Any]:
