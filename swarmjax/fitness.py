@@ -1,0 +1,110 @@
+"""Goals: functions from a Frame to `[N]` fitness, higher is better, NaN where nothing is known."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from swarmjax.types import Array, Frame, InputError
+
+Goal = Callable[[Frame], jax.Array]
+
+
+def metric(frame: Frame, name: str) -> jax.Array:
+    """The validation metric `name`, `[N]`; raises InputError, naming what there is, without it."""
+    if name not in frame.metrics:
+        known = ", ".join(sorted(frame.metrics)) or "no metric"
+        raise InputError(f"the goal needs {name}, but the task reports {known}; choose among these")
+    return jnp.asarray(frame.metrics[name])
+
+
+def accuracy(frame: Frame) -> jax.Array:
+    """Prediction quality `[N]` in `[0, 1]`, so that one goal serves every task.
+
+    It is `valid_accuracy`; for a task without it `valid_r2` clipped at 0; else the `loss` term.
+    """
+    if "valid_accuracy" in frame.metrics:
+        return metric(frame, "valid_accuracy")
+    return r2(frame) if "valid_r2" in frame.metrics else loss(frame)
+
+
+def loss(frame: Frame) -> jax.Array:
+    """`1 / (1 + valid_loss)`, `[N]`."""
+    return 1.0 / (1.0 + metric(frame, "valid_loss"))
+
+
+def r2(frame: Frame) -> jax.Array:
+    """`valid_r2` clipped at 0, `[N]`."""
+    return jnp.maximum(metric(frame, "valid_r2"), 0.0)
+
+
+def efficiency(frame: Frame) -> jax.Array:
+    """`accuracy` per floating-point operation of a step, `[N]` as a share of the living's best."""
+    gain = accuracy(frame) / jnp.maximum(jnp.asarray(frame.cost, jnp.float32), 1.0)
+    best = jnp.max(jnp.where(frame.alive & jnp.isfinite(gain), gain, 0.0))
+    return gain / jnp.where(best > 0, best, 1.0)
+
+
+TERMS: dict[str, Goal] = {"accuracy": accuracy, "loss": loss, "r2": r2, "efficiency": efficiency}
+
+
+def weighted(**weights: float) -> Goal:
+    """The goal `sum(weight * term)`, as in `weighted(accuracy=0.7, efficiency=0.3)`.
+
+    Args:
+        weights: per term of `TERMS`, or per metric of the task (`valid_f1=1.0`), its weight.
+
+    Raises:
+        InputError: no weight, an unknown term or a weight that is not finite; when the goal is
+            used, a metric that the task does not report.
+    """
+    if not weights:
+        raise InputError(f"a goal needs at least one weight of {', '.join(TERMS)} or valid_*")
+    for name, weight in weights.items():
+        _check_term(name, weight)
+
+    def goal(frame: Frame) -> jax.Array:
+        total = jnp.zeros(frame.alive.shape, jnp.float32)
+        for name, weight in weights.items():
+            total += weight * (TERMS[name](frame) if name in TERMS else metric(frame, name))
+        return total
+
+    goal.__name__ = f"weighted({', '.join(f'{k}={v}' for k, v in weights.items())})"
+    return goal
+
+
+def default(frame: Frame) -> jax.Array:
+    """`valid_accuracy`, ties broken by `valid_loss`; `-valid_loss` without it, `[N]`."""
+    if "valid_accuracy" not in frame.metrics:
+        return -metric(frame, "valid_loss")
+    quality = metric(frame, "valid_accuracy")
+    if "valid_loss" not in frame.metrics:
+        return quality
+    # One part in ten thousand is below one right answer in any validation set of less than 10k.
+    return quality - 1e-4 * (1.0 - loss(frame))
+
+
+def worst_if_dead(fitness: Array, frame: Frame) -> jax.Array:
+    """`fitness` with -inf for the dead and the unknown: the one guard against non-finite values."""
+    fitness = jnp.asarray(fitness, jnp.float32)
+    return jnp.where(frame.alive & jnp.isfinite(fitness), fitness, -jnp.inf)
+
+
+def ranks(fitness: Array) -> jax.Array:
+    """Places `[N]` int32 by fitness, 0 the best; ties go to the lower slot."""
+    order = jnp.argsort(-jnp.asarray(fitness), stable=True)
+    places = jnp.arange(order.shape[0], dtype=jnp.int32)
+    return jnp.zeros_like(places).at[order].set(places)
+
+
+def _check_term(name: str, weight: float) -> None:
+    if name not in TERMS and not name.startswith("valid_"):
+        close = difflib.get_close_matches(name, TERMS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(TERMS)} or valid_*"
+        raise InputError(f"a goal has no term {name!r}; {hint}")
+    if not math.isfinite(weight):
+        raise InputError(f"the weight of {name} must be finite, got {weight}")
