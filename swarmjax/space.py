@@ -178,7 +178,7 @@ class Space:
         levels = _grid_levels([gene for _, gene in self.genes], members)
         shape = tuple(len(level) for level in levels)
         total = math.prod(shape)
-        index = np.unravel_index(np.arange(members) * max(1, total // members) % total, shape)
+        index = np.unravel_index(np.arange(members) * total // members, shape)
         points = [level[i] for level, i in zip(levels, index, strict=True)]
         return self.decode(jnp.asarray(np.stack(points, axis=-1), jnp.float32))
 

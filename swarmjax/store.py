@@ -154,7 +154,13 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
 def check_free(directory: str | Path) -> Path:
     """The directory as a path; raises InputError if it holds a run or is not writable."""
     directory = Path(directory)
-    if (directory / DATABASE).exists():
+    try:
+        os.stat(directory / DATABASE)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot use {directory}: {error}; choose another --directory") from None
+    else:
         raise InputError(
             f"{directory} already holds a run; choose another --directory, or delete it first"
         )
@@ -183,7 +189,8 @@ class Reader:
 
     def rounds(self) -> list[int]:
         """Numbers of the rounds whose rows are stored, ascending."""
-        return sorted(int(path.stem[1:]) for path in self.directory.glob("frames/r*.parquet"))
+        stems = [path.stem[1:] for path in self.directory.glob("frames/r*.parquet")]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
 
     def frames(self, since: int = 0) -> pa.Table:
         """Rows of all members for every stored round >= `since`, by round then member.
@@ -241,8 +248,9 @@ def open_run(directory: str | Path) -> Reader:
     path = directory / DATABASE
     if not path.is_file():
         raise InputError(f"{directory} holds no run; `swarmjax runs` lists the runs of a directory")
-    # A run in a read-only place cannot keep the shared-memory file that WAL needs.
-    mode = "mode=ro" if os.access(directory, os.W_OK) else "immutable=1"
+    # A read-only place cannot get the files that WAL needs; a killed run has left them there.
+    closed = not path.with_name(f"{DATABASE}-wal").exists()
+    mode = "immutable=1" if closed and not os.access(directory, os.W_OK) else "mode=ro"
     try:
         database = sqlite3.connect(
             f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False
