@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from swarmjax.space import Choice, Gene, Space
 from swarmjax.types import Array, Genome
@@ -51,7 +51,7 @@ def nearest(points: np.ndarray, k: int) -> np.ndarray:
     k = max(0, min(k, members - 1))
     if k == 0:
         return np.zeros((members, 0), np.int64)
-    _, found = cKDTree(points).query(points, k=k + 1, p=1)
+    _, found = KDTree(points).query(points, k=k + 1, p=1)
     # Among identical points the search need not list the point itself first, or at all.
     own = found == np.arange(members)[:, None]
     order = np.argsort(own, axis=1, kind="stable")

@@ -1,0 +1,155 @@
+"""The live dashboard of one run directory: `python -m viz.app DIR [--port P]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# The trainer owns the accelerator; the pages must not take its memory.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import holoviews as hv
+import panel as pn
+import panel_material_ui as pmui
+
+from swarmjax.types import InputError
+from viz import graph, theme, words
+from viz.selection import Selection
+from viz.source import Feed, Snapshot
+from viz.views import Views
+
+HOST = "127.0.0.1"
+PERIOD = 500
+
+
+class Dashboard:
+    """One open page: its controls, its selection and its plots, fed by the shared feed."""
+
+    def __init__(self, feed: Feed):
+        self.feed = feed
+        self.seen: Snapshot | None = None
+        self.selection = Selection()
+        self.header, self.note = words.pane(), words.pane()
+        self.waiting = words.pane()
+        self.main = pn.Column(self.note, self.waiting, sizing_mode="stretch_width", margin=12)
+        self.views: Views | None = None
+        self.page = pmui.Page(
+            meta_title="swarmjax",
+            header=[self.header],
+            main=[self.main],
+            busy_indicator=None,
+            sx=theme.PAGE,
+            theme_config={"light": theme.mui(False), "dark": theme.mui(True)},
+        )
+        self.page.param.watch(self._repaint, "dark_theme")
+        self._repaint()
+        self.tick()
+
+    def tick(self) -> None:
+        """Shows what the feed has learnt since the last call."""
+        snapshot = self.feed.snapshot
+        if self.seen is not None and snapshot.version == self.seen.version:
+            return
+        old, self.seen = self.seen, snapshot
+        self.header.object = words.header(self.feed.name, snapshot)
+        self.note.object = words.note(snapshot)
+        self.note.visible = bool(snapshot.note)
+        if snapshot.history is None:
+            self.waiting.object = words.waiting(snapshot)
+        elif self.views is None:
+            self.views = Views(snapshot, self.selection, self.page.dark_theme)
+            self.main[:] = [self.note, self.views.grid]
+        elif old is None or snapshot.history is not old.history:
+            self.views.update(snapshot)
+
+    def _repaint(self, *_events: Any) -> None:
+        dark = self.page.dark_theme
+        for part in (self.header, self.main):
+            part.stylesheets = [theme.variables(dark), words.CSS]
+        if self.views is not None:
+            self.views.repaint(dark)
+
+
+def serve(
+    directory: str | Path,
+    *,
+    port: int = 0,
+    open_browser: bool = False,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serves the dashboard on this host only, until interrupted.
+
+    Args:
+        directory: the run directory.
+        port: 0 takes a free one.
+        open_browser: opens the page in the default browser.
+        ready: told the address of the page once it answers; None: the address is printed.
+
+    Raises:
+        InputError: the directory holds no run, or the port is taken.
+    """
+    feed = Feed(directory, graph.arrange_all)
+    port = _free(port)
+    url = f"http://{HOST}:{port}/"
+    hv.extension("bokeh")  # pyright: ignore[reportCallIssue]
+    server = pn.io.server.get_server(
+        {"/": lambda: _open_page(feed)},
+        port=port,
+        address=HOST,
+        websocket_origin=[f"{HOST}:{port}"],
+        show=open_browser,
+        start=False,
+    )
+    feed.poll()
+    feed.start()
+    server.start()
+    (ready or _print_address)(url)
+    try:
+        server.io_loop.start()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        feed.close()
+
+
+def _open_page(feed: Feed) -> pmui.Page:
+    dashboard = Dashboard(feed)
+    pn.state.add_periodic_callback(dashboard.tick, period=PERIOD)
+    return dashboard.page
+
+
+def _free(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(f"port {port} cannot be used: {error}; choose another") from None
+        return probe.getsockname()[1]
+
+
+def _print_address(url: str) -> None:
+    print(f"dashboard at {url} (Ctrl+C ends it)", flush=True)
+
+
+def main() -> int:
+    """Serves the run directory named on the command line; exit code 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m viz.app", description=__doc__)
+    parser.add_argument("directory")
+    parser.add_argument("--port", type=int, default=0)
+    given = parser.parse_args()
+    try:
+        serve(given.directory, port=given.port)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Members by rounds, one metric as colour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+from holoviews.operation.datashader import rasterize
+
+from viz import metrics
+from viz.source import History
+from viz.theme import TOOLS, Look, figure, pick_colors
+
+MAX_CELLS = 60_000
+MAX_DEATHS = 300
+ROWS = {"best first": "rank", "by slot": "slot"}
+PIXELS = {"width": 900, "height": 400}
+
+
+def plot(
+    history: History,
+    *,
+    metric: str,
+    rows: str = "rank",
+    members: tuple[int, ...] = (),
+    look: Look,
+) -> hv.Overlay:
+    """Image of the metric, a cross where a member died, a frame around the selected.
+
+    Beyond `MAX_CELLS` cells, each of `PIXELS` shows the mean of its cells.
+    """
+    told = metrics.describe(metric, history.space)
+    sequence = order(history, rows)
+    image = full = _image(history, told, sequence)
+    if cells(history) > MAX_CELLS:
+        image = rasterize(full, dynamic=False, **PIXELS)
+    ramp = look.ramp[::-1] if told.better < 0 else look.ramp
+    shown = _hoverable(image, history, told, sequence).opts(
+        cmap=list(ramp),
+        clim=metrics.limits(full.dimension_values("z"), told),
+        clipping_colors={"NaN": look.line},
+        tools=["hover"],
+        hover_tooltips=[
+            ("member", "@member"),
+            ("round", "@round"),
+            (told.label, "@value{%.4g}"),
+        ],
+        hover_formatters={"@value": "printf"},
+    )
+    parts = [shown, _deaths(history, sequence, look), _frames(history, sequence, members, look)]
+    return hv.Overlay(parts).opts(hv.opts.Overlay(**_style(history)))
+
+
+def order(history: History, rows: str) -> np.ndarray:
+    """The member `[N]` in each row from the bottom; `rows` is "rank" (best on top) or "slot"."""
+    return metrics.ranking(history)[::-1] if rows == "rank" else np.arange(history.members)[::-1]
+
+
+def pick(history: History, rows: str, y: float) -> int | None:
+    """The member whose row was tapped at height `y`."""
+    row = round(y)
+    return int(order(history, rows)[row]) if 0 <= row < history.members else None
+
+
+def values(history: History, metric: metrics.Metric) -> np.ndarray:
+    """The scaled metric `[R, N]`, NaN where the member was dead."""
+    raw = metrics.scaled(history.column(metric.name), metric)
+    return np.where(history.column("alive"), raw, np.nan)
+
+
+def cells(history: History) -> int:
+    """Cells of the whole heatmap."""
+    return len(history.rounds) * history.members
+
+
+def deaths(history: History) -> np.ndarray:
+    """Rounds (as positions) and members `[D, 2]` at which a network was first seen dead."""
+    alive = history.column("alive")
+    before = np.concatenate([np.ones_like(alive[:1]), alive[:-1]])
+    return np.argwhere(before & ~alive)
+
+
+def _style(history: History) -> dict[str, Any]:
+    return figure(
+        xlabel="round",
+        yaxis=None,
+        show_legend=False,
+        xlim=(history.rounds[0] - 0.5, history.rounds[-1] + 0.5),
+        ylim=(-0.5, history.members - 0.5),
+        framewise=True,
+        shared_axes=False,
+        padding=0,
+        active_tools=[],
+        tools=TOOLS,
+        xticks=6,
+        show_grid=False,
+    )
+
+
+def _image(history: History, metric: metrics.Metric, sequence: np.ndarray) -> hv.Image:
+    first, last = int(history.rounds[0]), int(history.rounds[-1])
+    # Refused rounds leave gaps, so that the horizontal axis stays true.
+    grid = np.full((last - first + 1, history.members), np.nan, np.float32)
+    grid[history.rounds - first] = values(history, metric)[:, sequence]
+    axes = np.arange(first, last + 1), np.arange(history.members)
+    return hv.Image((*axes, grid.T), ["at", "row"], ["z"])
+
+
+def _hoverable(
+    image: hv.Image, history: History, metric: metrics.Metric, sequence: np.ndarray
+) -> hv.Image:
+    """The image with the member, round and value of each cell, for the hover."""
+    at = image.dimension_values("at", expanded=False)
+    row = image.dimension_values("row", expanded=False)
+    z = image.dimension_values("z", flat=False)
+    member = sequence[np.clip(np.rint(row), 0, history.members - 1).astype(int)]
+    member, number = np.meshgrid(member, np.rint(at).astype(int), indexing="ij")
+    value = 10.0**z if metric.log else z
+    data = (at, row, z, member, number, value)
+    return hv.Image(data, ["at", "row"], ["z", "member", "round", "value"])
+
+
+def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
+    found = deaths(history)[-MAX_DEATHS:]
+    height = np.argsort(sequence)[found[:, 1]]
+    return hv.Points((history.rounds[found[:, 0]], height), ["at", "row"]).opts(
+        marker="x", size=7, color=look.dead, line_width=2, nonselection_alpha=1.0
+    )
+
+
+def _frames(
+    history: History, sequence: np.ndarray, members: tuple[int, ...], look: Look
+) -> hv.Segments:
+    height = np.argsort(sequence)
+    left, right = history.rounds[0] - 0.5, history.rounds[-1] + 0.5
+    lines = [
+        (left, height[member] + side, right, height[member] + side, color)
+        for member, color in pick_colors(members, look).items()
+        for side in (-0.5, 0.5)
+    ]
+    return hv.Segments(lines, ["at", "row", "end", "row2"], "color").opts(
+        color="color", line_width=2, nonselection_alpha=1.0
+    )

@@ -1,0 +1,216 @@
+"""Follows a run directory: one feed per server process, shared by every open page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from swarmjax.space import Choice, Space
+from swarmjax.store import Reader, Status, open_run
+from swarmjax.types import Genome, InputError
+
+SILENCE = 30.0
+
+Columns = dict[str, np.ndarray]
+
+
+class History:
+    """The rounds read so far; never changed once made.
+
+    Attributes:
+        space: the genes of the run.
+        rounds: `[R]` numbers of the rounds, ascending.
+        members: number of slots N.
+    """
+
+    def __init__(self, space: Space, frames: tuple[Columns, ...]):
+        self.space = space
+        self.frames = frames
+        self.rounds = np.array([frame["round"][0] for frame in frames])
+        self.members = len(frames[-1]["member"])
+        self._stacked: Columns = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of the frame tables."""
+        return list(self.frames[-1])
+
+    def column(self, name: str) -> np.ndarray:
+        """One column over time, `[R, N]`."""
+        if name not in self._stacked:
+            self._stacked[name] = np.stack([frame[name] for frame in self.frames])
+        return self._stacked[name]
+
+    def last(self, name: str) -> np.ndarray:
+        """One column of the latest round, `[N]`."""
+        return self.frames[-1][name]
+
+    def genome(self) -> Genome:
+        """The latest genomes in the genes' own units, options as their indices."""
+        return {name: _raw(gene, self.last(name)) for name, gene in self.space.genes}
+
+
+class Snapshot(NamedTuple):
+    """What a page shows.
+
+    Attributes:
+        version: grows with every change.
+        history: the rounds so far, None before the first.
+        status: the run's own account, None before its first.
+        state: waiting, running, finished, stopped, failed, silent (running by its own account,
+            but without a sign of life) or unreadable.
+        note: one sentence on the state, empty when there is nothing to add.
+        derived: what `derive` made of the history.
+    """
+
+    version: int
+    history: History | None
+    status: Status | None
+    state: str
+    note: str
+    derived: Any = None
+
+
+class Feed:
+    """Reads what is new in a run directory and keeps it for all sessions.
+
+    Args:
+        directory: the run directory.
+        derive: called in the reading thread with a new history and what it returned before;
+            what it returns is shown together with that history.
+
+    Raises:
+        InputError: the directory holds no run.
+    """
+
+    def __init__(
+        self, directory: str | Path, derive: Callable[[History, Any], Any] = lambda *_: None
+    ):
+        self._reader = open_run(directory)
+        self._derive = derive
+        self._stop = threading.Event()
+        self._refused: dict[int, str] = {}
+        self.snapshot = Snapshot(0, None, None, "waiting", "")
+
+    @property
+    def name(self) -> str:
+        """The name of the run's directory."""
+        return self._reader.directory.resolve().name
+
+    @property
+    def config(self) -> dict:
+        """The run's own description."""
+        return self._reader.config
+
+    def start(self, interval: float = 0.5) -> None:
+        """Polls every `interval` seconds in a thread, until `close`."""
+        threading.Thread(target=self._follow, args=(interval,), daemon=True, name="feed").start()
+
+    def close(self) -> None:
+        """Stops polling."""
+        self._stop.set()
+
+    def poll(self) -> None:
+        """Takes in what is new; trouble in reading becomes the snapshot's state."""
+        old = self.snapshot
+        try:
+            fresh = self._look(old)
+        except Exception as error:  # Whatever the disk holds, the pages must stay up.
+            fresh = old._replace(state="unreadable", note=f"cannot read the run: {error}")
+        if fresh != old:
+            self.snapshot = fresh._replace(version=old.version + 1)
+
+    def _follow(self, interval: float) -> None:
+        while not self._stop.wait(interval):
+            self.poll()
+
+    def _look(self, old: Snapshot) -> Snapshot:
+        status = _status(self._reader)
+        history = self._extend(old.history)
+        derived = old.derived
+        if history is not None and history is not old.history:
+            derived = self._derive(history, derived)
+        state, note = judge(status, history is not None, time.time())
+        if state == "failed":
+            note = _reason(self._reader) or note
+        if self._refused:
+            last = max(self._refused)
+            note = f"{len(self._refused)} rounds refused; round {last}: {self._refused[last]}"
+        return Snapshot(old.version, history, status, state, note, derived)
+
+    def _extend(self, history: History | None) -> History | None:
+        """The history with the stored rounds that it lacks; itself when there are none."""
+        since = 1 + max(int(history.rounds[-1]) if history else -1, *self._refused, -1)
+        if not any(number >= since for number in self._reader.rounds()):
+            return history
+        frames = list(history.frames) if history else []
+        for frame in split_rounds(self._reader.frames(since)):
+            problem = _problem(frame, frames[0] if frames else None)
+            if problem:
+                self._refused[int(frame["round"][0])] = problem
+            else:
+                frames.append(frame)
+        return History(self._reader.space, tuple(frames)) if frames else history
+
+
+def judge(status: Status | None, has_rounds: bool, now: float) -> tuple[str, str]:
+    """State and note of a run, by its own account at wall-clock second `now`."""
+    if status is None:
+        return "waiting", ""
+    silence = now - status.heartbeat
+    if status.state == "running" and silence > SILENCE:
+        return "silent", "no sign of life from the trainer; it may have been killed"
+    if status.state == "running" and not has_rounds:
+        return "waiting", ""
+    return status.state, ""
+
+
+def split_rounds(table: pa.Table) -> Iterator[Columns]:
+    """The arrays of each round of a frame table, ascending by round and then member."""
+    columns = {name: _array(table[name]) for name in table.column_names}
+    order = np.lexsort((columns["member"], columns["round"]))
+    starts = np.flatnonzero(np.diff(columns["round"][order])) + 1
+    for rows in np.split(order, starts):
+        yield {name: values[rows] for name, values in columns.items()}
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.to_numpy()
+
+
+def _problem(frame: Columns, first: Columns | None) -> str:
+    """Why a round cannot stand beside the first one; empty when it can."""
+    members = len(frame["member"])
+    if (frame["member"] != np.arange(members)).any():
+        return "its members are not numbered 0 to N - 1"
+    if first is not None and (members != len(first["member"]) or set(frame) != set(first)):
+        return "its members or columns differ from the first round's"
+    return ""
+
+
+def _raw(gene: object, values: np.ndarray) -> np.ndarray:
+    if not isinstance(gene, Choice):
+        return values
+    # Options of mixed types are stored as text.
+    index = {str(option): i for i, option in enumerate(gene.options)}
+    return np.array([index.get(str(value), 0) for value in values.tolist()])
+
+
+def _status(reader: Reader) -> Status | None:
+    try:
+        return reader.status()
+    except InputError:
+        return None
+
+
+def _reason(reader: Reader) -> str:
+    texts = [event.text for event in reader.events() if event.kind == "failed"]
+    return texts[-1] if texts else ""

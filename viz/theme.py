@@ -1,0 +1,155 @@
+"""Colours and figure style, dark and light.
+
+In both themes the better member has more contrast with the background. The ramps grow evenly in
+luminance, so they read the same with any colour vision; the picks are Okabe and Ito's, shifted
+to stand out from each background.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
+TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
+
+
+class Look(NamedTuple):
+    """The colours of one theme.
+
+    Attributes:
+        page: behind the cards.
+        paper: of cards and figures.
+        ink: main text.
+        muted: secondary text; contrast at least 4.5 on `paper`.
+        line: borders, edges and grid.
+        band: the swarm's quantile band.
+        accent: controls.
+        good: a finished run.
+        dead: members that ceased to be finite.
+        ramp: 256 shades from worst to best.
+        picks: colours of selected members, in order.
+    """
+
+    page: str
+    paper: str
+    ink: str
+    muted: str
+    line: str
+    band: str
+    accent: str
+    good: str
+    dead: str
+    ramp: tuple[str, ...]
+    picks: tuple[str, ...]
+
+
+def _ramp(*anchors: str) -> tuple[str, ...]:
+    rgb = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in anchors])
+    at = np.linspace(0, len(anchors) - 1, 256)
+    channels = [np.interp(at, np.arange(len(anchors)), rgb[:, c]) for c in range(3)]
+    return tuple("#%02x%02x%02x" % tuple(shade) for shade in np.stack(channels, 1).astype(int))
+
+
+LIGHT = Look(
+    page="#f3f5f8",
+    paper="#ffffff",
+    ink="#17202b",
+    muted="#566273",
+    line="#d5dbe3",
+    band="#8fa1b8",
+    accent="#1f5fa8",
+    good="#1b7f4d",
+    dead="#c2385a",
+    ramp=_ramp("#e9eebf", "#a5d6a4", "#57b3ac", "#2c82a8", "#25508f", "#211c5c"),
+    picks=("#d55e00", "#0072b2", "#00875f", "#b0437f", "#8a6a00", "#5b4bb5", "#1b9aaa", "#4d4d4d"),
+)
+DARK = Look(
+    page="#0d1117",
+    paper="#161c25",
+    ink="#e8edf4",
+    muted="#9aa7b8",
+    line="#2b3543",
+    band="#6f86a3",
+    accent="#7cb7ff",
+    good="#4fd08b",
+    dead="#ff6b8b",
+    ramp=_ramp("#263246", "#2a5674", "#238a8d", "#3fbc80", "#a8db4f", "#fff59b"),
+    picks=("#ff9f4a", "#5cc8ff", "#45d6a3", "#f29ccb", "#f4e04d", "#b3a4ff", "#8ce0e6", "#e0e0e0"),
+)
+
+
+def look(dark: bool) -> Look:
+    """The colours of a theme."""
+    return DARK if dark else LIGHT
+
+
+def pick_colors(members: tuple[int, ...], colors: Look) -> dict[int, str]:
+    """Colour of each selected member that is drawn: as many as there are distinct colours."""
+    return dict(zip(members, colors.picks, strict=False))
+
+
+def mui(dark: bool) -> dict[str, Any]:
+    """The same colours for the page's controls."""
+    colors = look(dark)
+    return {
+        "palette": {
+            "primary": {"main": colors.accent},
+            "background": {"default": colors.page, "paper": colors.paper},
+            "text": {"primary": colors.ink, "secondary": colors.muted},
+        },
+        "typography": {"fontFamily": FONT, "fontSize": 13},
+        "shape": {"borderRadius": 8},
+    }
+
+
+# Parts of the page outside our own panes; the variables are the page's.
+PAGE = {
+    "& .header": {
+        "backgroundColor": "var(--mui-palette-background-paper)",
+        "backgroundImage": "none",
+        "color": "var(--mui-palette-text-primary)",
+        "boxShadow": "inset 0 -1px var(--mui-palette-divider)",
+    },
+    "& .main": {"backgroundColor": "var(--mui-palette-background-default)"},
+}
+
+
+def variables(dark: bool) -> str:
+    """The colours as style-sheet variables, which the panes inherit."""
+    colors = look(dark)
+    plain = {"ink": colors.ink, "muted": colors.muted, "paper": colors.paper, "line": colors.line}
+    plain |= {"accent": colors.accent, "dead": colors.dead, "band": colors.band, "font": FONT}
+    plain |= {"good": colors.good}
+    plain |= {f"ramp-{i}": colors.ramp[60 + 45 * i] for i in range(1, 5)}
+    return ":host {" + "".join(f"--viz-{name}: {value};" for name, value in plain.items()) + "}"
+
+
+def figure(**options: Any) -> dict[str, Any]:
+    """Plot options shared by every figure; `options` win."""
+    shared = {
+        "responsive": True,
+        "min_height": 120,
+        "title": "",
+        "toolbar": "right",
+        "autohide_toolbar": True,
+        "default_tools": [],
+        "backend_opts": {"plot.toolbar.logo": None, "plot.output_backend": "canvas"},
+        "hooks": [_finish],
+    }
+    return shared | options
+
+
+def _finish(plot: Any, _element: Any) -> None:
+    """Takes away what bokeh draws by default and says nothing."""
+    model = plot.state
+    model.outline_line_color = None
+    model.border_fill_alpha = model.background_fill_alpha = 0
+    model.min_border = 6
+    for axis in model.axis:
+        axis.minor_tick_line_alpha = axis.major_tick_line_alpha = axis.axis_line_alpha = 0
+        axis.major_label_standoff = 4
+    for tool in model.tools:
+        if tool.__class__.__name__ == "HoverTool":
+            tool.show_arrow = False

@@ -1,0 +1,155 @@
+"""A metric over time: selected members as lines, the swarm as a band behind them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import holoviews as hv
+import numpy as np
+
+from viz import metrics
+from viz.source import History
+from viz.theme import TOOLS, Look, figure, pick_colors
+
+TOP = 5
+BINS = 60
+AXES = {"round": "round", "training steps": "step"}
+
+
+class Band(NamedTuple):
+    """Spread of the living swarm: `[B]` positions and the 10, 50 and 90 % quantiles there."""
+
+    at: np.ndarray
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+
+
+def shown(history: History, members: tuple[int, ...], look: Look) -> tuple[int, ...]:
+    """The members drawn: of the selected as many as there are colours, else the top five."""
+    chosen = members or tuple(int(member) for member in metrics.ranking(history)[:TOP])
+    return chosen[: len(look.picks)]
+
+
+def plot(
+    history: History,
+    *,
+    metric: str,
+    axis: str = "round",
+    members: tuple[int, ...] = (),
+    look: Look,
+) -> hv.Overlay:
+    """Band, median and one line per member; dots where a slot took over another's weights."""
+    told = metrics.describe(metric, history.space)
+    x, y = times(history, axis), measured(history, told)
+    chosen = shown(history, members, look)
+    colors = pick_colors(chosen, look)
+    band = spread(x, y)
+    parts = [
+        hv.Area((band.at, band.low, band.high), "t", ["low", "high"]).opts(
+            color=look.band, alpha=0.28, line_alpha=0
+        ),
+        hv.Curve((band.at, band.middle), "t", "low").opts(
+            color=look.muted, line_width=1.5, line_dash="dashed"
+        ),
+        _lines(x, y, colors),
+        _marks(history, x, y, colors),
+        _ends(x, y, colors),
+    ]
+    return hv.Overlay(parts).opts(hv.opts.Overlay(**_style(told, axis, x, y, band, chosen)))
+
+
+def times(history: History, axis: str) -> np.ndarray:
+    """Where each measurement stands, `[R, N]`: its round, or the steps behind its weights."""
+    if axis == "round":
+        return np.broadcast_to(history.rounds[:, None], (len(history.rounds), history.members))
+    return history.column("step")
+
+
+def measured(history: History, metric: metrics.Metric) -> np.ndarray:
+    """The metric `[R, N]`, NaN where it is not finite, the member dead, or a logarithm undone."""
+    raw = history.column(metric.name).astype(float)
+    usable = history.column("alive") & np.isfinite(raw)
+    return np.where(usable & ((raw > 0) | (not metric.log)), raw, np.nan)
+
+
+def spread(x: np.ndarray, y: np.ndarray) -> Band:
+    """Quantiles of `y` over the members, by position in at most `BINS` bins."""
+    distinct = np.unique(x)
+    if len(distinct) > BINS:
+        edges = np.linspace(distinct[0], distinct[-1], BINS + 1)
+        bins = np.clip(np.digitize(x, edges) - 1, 0, BINS - 1)
+        distinct = (edges[:-1] + edges[1:]) / 2
+    else:
+        bins = np.searchsorted(distinct, x)
+    usable = np.isfinite(y)
+    groups = [y[(bins == i) & usable] for i in range(len(distinct))]
+    filled = [i for i, group in enumerate(groups) if group.size]
+    quantiles = np.array([np.quantile(groups[i], (0.1, 0.5, 0.9)) for i in filled]).reshape(-1, 3)
+    return Band(distinct[filled], *quantiles.T)
+
+
+def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Contours:
+    paths = [
+        {"t": x[:, member], "v": y[:, member], "color": color} for member, color in colors.items()
+    ]
+    return hv.Contours(paths, ["t", "v"], "color").opts(color="color", line_width=2.2)
+
+
+def _marks(history: History, x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Points:
+    copied = history.column("parent") != history.column("member")
+    spots = [
+        (x[r, member], y[r, member], color)
+        for member, color in colors.items()
+        for r in np.flatnonzero(copied[:, member] & np.isfinite(y[:, member]))
+    ]
+    return hv.Points(spots, ["t", "v"], "color").opts(
+        color="color", size=7, line_color="white", line_width=1
+    )
+
+
+def _ends(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Labels:
+    """Each line's member number, just after its last finite value."""
+    ends = []
+    for member, color in colors.items():
+        finite = np.flatnonzero(np.isfinite(y[:, member]))
+        if finite.size:
+            ends.append((x[finite[-1], member], y[finite[-1], member], f" {member}", color))
+    return hv.Labels(ends, ["t", "v"], ["text", "color"]).opts(
+        text_color="color", text_font_size="8.5pt", text_align="left", text_font_style="bold"
+    )
+
+
+def _style(
+    metric: metrics.Metric,
+    axis: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    band: Band,
+    chosen: tuple[int, ...],
+) -> dict[str, Any]:
+    left, right = float(x.min()), float(x.max())
+    drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
+    return figure(
+        xlabel="round" if axis == "round" else "training steps",
+        ylabel="",
+        logy=metric.log,
+        xlim=(left, right + 0.06 * (right - left) + 0.5),
+        ylim=_room(drawn[np.isfinite(drawn)], metric),
+        framewise=True,
+        shared_axes=False,
+        show_legend=False,
+        show_grid=True,
+        gridstyle={"xgrid_line_alpha": 0},
+        active_tools=[],
+        tools=TOOLS,
+    )
+
+
+def _room(drawn: np.ndarray, metric: metrics.Metric) -> tuple[float, float]:
+    """A range around the values, with a margin of one twentieth."""
+    if not drawn.size:
+        return (0.1, 1.0) if metric.log else (0.0, 1.0)
+    low, high = metrics.scaled(np.array([drawn.min(), drawn.max()]), metric)
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    return metrics.unscaled(low - margin, metric), metrics.unscaled(high + margin, metric)

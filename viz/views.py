@@ -1,0 +1,211 @@
+"""The cards of the page: each plot with its heading, controls and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import holoviews as hv
+import panel as pn
+import panel_material_ui as pmui
+
+from viz import graph, heatmap, members, metrics, theme, trajectories, words
+from viz.selection import Selection
+from viz.source import History, Snapshot
+
+CARD = """:host { background: var(--viz-paper); border: 1px solid var(--viz-line);
+  border-radius: 10px; padding: 10px 14px 8px; box-sizing: border-box; overflow: hidden; }"""
+GRID = {
+    "display": "grid",
+    "gap": "12px",
+    "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 560px), 1fr))",
+    "grid-auto-rows": "max(370px, calc((100vh - 104px) / 2))",
+}
+
+
+class Plot:
+    """One live figure: `draw` sends new arguments to `make`, without rebuilding the page."""
+
+    def __init__(self, make: Callable[..., hv.Overlay]):
+        self._make = make
+        self._pipe: hv.streams.Pipe | None = None
+        self._frame: Any = None
+        self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
+
+    def draw(self, frame: Any = None, **arguments: Any) -> None:
+        """Draws; another `frame` (such as a kind of axis) makes a new figure."""
+        if self._pipe is not None and frame == self._frame:
+            self._pipe.send(arguments)
+            return
+        self._frame = frame
+        self._pipe = hv.streams.Pipe(data=arguments)
+        plot = hv.DynamicMap(lambda data: self._make(**data), streams=[self._pipe])
+        self.watch(plot)
+        self.pane.object = plot
+
+    def watch(self, plot: hv.DynamicMap) -> None:
+        """Listens to a new figure; nothing by default."""
+
+
+class Views:
+    """Graph, heatmap, trajectories and table of one page, under one selection."""
+
+    def __init__(self, snapshot: Snapshot, selection: Selection, dark: bool):
+        assert snapshot.history is not None
+        self.snapshot, self.selection, self.look = snapshot, selection, theme.look(dark)
+        selection.size = snapshot.history.members
+        self._make_controls(snapshot.history)
+        self.graph, self.heatmap = Plot(graph.plot), Plot(heatmap.plot)
+        self.trajectories = Plot(trajectories.plot)
+        self.graph.watch = self._watch_graph
+        self.heatmap.watch = self._watch_heatmap
+        self.table = members.MemberTable(selection.toggle, sizing_mode="stretch_both", margin=0)
+        self.captions = {name: words.pane() for name in ("graph", "heatmap", "lines", "table")}
+        self.grid = pn.Column(*self._cards(), styles=GRID, sizing_mode="stretch_width", margin=0)
+        selection.param.watch(lambda _event: self.draw(), "members")
+        self.draw()
+
+    @property
+    def history(self) -> History:
+        """The rounds shown."""
+        assert self.snapshot.history is not None
+        return self.snapshot.history
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows a newer snapshot."""
+        self.snapshot = snapshot
+        self.draw()
+
+    def repaint(self, dark: bool) -> None:
+        """Shows the same in the colours of the other theme."""
+        self.look = theme.look(dark)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draws all views."""
+        self._draw_graph()
+        self._draw_heatmap()
+        self._draw_lines()
+        self._draw_table()
+
+    def _make_controls(self, history: History) -> None:
+        options = metrics.selectable(history)
+        first = next(iter(options.values()))
+        kinds = graph.kinds(history.space)
+        self.color = _select("Color", options, first, self._draw_graph)
+        self.size = _select("Size", options, first, self._draw_graph)
+        self.kind = _select("Edges: similar", kinds, kinds[0], self._draw_graph)
+        self.cell = _select("Color", options, first, self._draw_heatmap)
+        self.rows = _select("Rows", heatmap.ROWS, "rank", self._draw_heatmap)
+        self.value = _select("Metric", options, first, self._draw_lines)
+        self.axis = _select("Against", trajectories.AXES, "round", self._draw_lines)
+        self.none = pmui.Button(
+            label="Clear selection", variant="text", size="small", margin=0, align="center"
+        )
+        self.none.on_click(lambda _event: self.selection.clear())
+
+    def _cards(self) -> list[pn.Column]:
+        words_of = self.captions
+        return [
+            _card("Swarm", self.graph.pane, words_of["graph"], self.kind, self.size, self.color),
+            _card(
+                "Members over time", self.heatmap.pane, words_of["heatmap"], self.rows, self.cell
+            ),
+            _card("Trajectories", self.trajectories.pane, words_of["lines"], self.axis, self.value),
+            _card("Best members", self.table, words_of["table"], self.none),
+        ]
+
+    def _draw_graph(self, *_events: Any) -> None:
+        layout = self.snapshot.derived[self.kind.value]
+        self.graph.draw(
+            history=self.history,
+            layout=layout,
+            color=self.color.value,
+            size=self.size.value,
+            members=self.selection.members,
+            look=self.look,
+        )
+        self.captions["graph"].object = words.graph_caption(
+            self.history, layout, self.kind.value, self.color.value, self.look
+        )
+
+    def _draw_heatmap(self, *_events: Any) -> None:
+        self.heatmap.draw(
+            history=self.history,
+            metric=self.cell.value,
+            rows=self.rows.value,
+            members=self.selection.members,
+            look=self.look,
+        )
+        self.captions["heatmap"].object = words.heatmap_caption(
+            self.history, self.cell.value, self.look
+        )
+
+    def _draw_lines(self, *_events: Any) -> None:
+        metric = metrics.describe(self.value.value, self.history.space)
+        self.trajectories.draw(
+            frame=metric.log,
+            history=self.history,
+            metric=metric.name,
+            axis=self.axis.value,
+            members=self.selection.members,
+            look=self.look,
+        )
+        self.captions["lines"].object = words.trajectory_caption(
+            self.history, self.selection.members, self.look
+        )
+
+    def _draw_table(self) -> None:
+        picked = self.selection.members
+        colors = {m: self.look.ink for m in picked} | theme.pick_colors(picked, self.look)
+        self.table.param.update(
+            columns=members.headings(self.history),
+            numeric=members.numeric(self.history),
+            rows=members.rows(self.history, picked),
+            picked={str(member): color for member, color in colors.items()},
+        )
+        self.captions["table"].object = words.table_caption(self.history, picked)
+        self.none.disabled = not picked
+
+    def _watch_graph(self, plot: hv.DynamicMap) -> None:
+        self._taps = hv.streams.Tap(source=plot)
+        self._taps.add_subscriber(self._tap_graph)
+        self._boxes = hv.streams.BoundsXY(source=plot)
+        self._boxes.add_subscriber(self._box_graph)
+
+    def _watch_heatmap(self, plot: hv.DynamicMap) -> None:
+        self._rows_tapped = hv.streams.Tap(source=plot)
+        self._rows_tapped.add_subscriber(self._tap_heatmap)
+
+    def _tap_graph(self, x: float | None = None, y: float | None = None) -> None:
+        if x is not None and y is not None:
+            member = graph.pick(self.snapshot.derived[self.kind.value], x, y)
+            if member is not None:
+                self.selection.toggle(member)
+
+    def _box_graph(self, bounds: tuple[float, float, float, float] | None = None) -> None:
+        if bounds is not None:
+            self.selection.replace(graph.inside(self.snapshot.derived[self.kind.value], bounds))
+
+    def _tap_heatmap(self, x: float | None = None, y: float | None = None) -> None:
+        if x is not None and y is not None:
+            member = heatmap.pick(self.history, self.rows.value, y)
+            if member is not None:
+                self.selection.toggle(member)
+
+
+def _select(label: str, options: Any, value: str, changed: Callable[..., None]) -> pmui.Select:
+    select = pmui.Select(
+        label=label, options=options, value=value, size="small", width=150, margin=(4, 0, 0, 8)
+    )
+    select.param.watch(changed, "value")
+    return select
+
+
+def _card(title: str, body: Any, caption: pn.pane.HTML, *controls: Any) -> pn.Column:
+    heading = words.pane()
+    heading.object = words.heading(title)
+    bar = pn.Row(heading, *controls, sizing_mode="stretch_width", margin=0)
+    return pn.Column(
+        bar, caption, body, stylesheets=[CARD], sizing_mode="stretch_both", margin=0, min_height=0
+    )

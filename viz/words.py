@@ -1,0 +1,185 @@
+"""The page's words as HTML panes; every value that comes from a run is escaped."""
+
+from __future__ import annotations
+
+import html
+import math
+from pathlib import Path
+
+import panel as pn
+
+from viz import graph, heatmap, members, metrics, trajectories
+from viz.source import History, Snapshot
+from viz.theme import Look
+
+STATES = {
+    "waiting": ("Waiting for first round", "muted"),
+    "running": ("Running", "accent"),
+    "finished": ("Finished", "good"),
+    "stopped": ("Stopped", "muted"),
+    "failed": ("Failed", "bad"),
+    "silent": ("Trainer gone", "bad"),
+    "unreadable": ("Cannot read the run", "bad"),
+}
+
+
+CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+
+
+def pane() -> pn.pane.HTML:
+    """An empty pane for the words of this module."""
+    return pn.pane.HTML("", margin=0, sizing_mode="stretch_width", stylesheets=[CSS])
+
+
+def header(name: str, snapshot: Snapshot) -> str:
+    """Run name, state and progress."""
+    label, tone = STATES.get(snapshot.state, (snapshot.state, "muted"))
+    return (
+        f'<div class="bar"><div class="run"><span class="mark" aria-hidden="true"></span>'
+        f"<h1>{html.escape(name)}</h1>"
+        f'<span class="chip {tone}" role="status">{html.escape(label)}</span></div>'
+        f"{_progress(snapshot)}</div>"
+    )
+
+
+def _progress(snapshot: Snapshot) -> str:
+    status, history = snapshot.status, snapshot.history
+    if status is None:
+        return ""
+    share = min(1.0, status.done / max(1, status.budget))
+    best = _best(history) if history else ("Best", "–")
+    facts = [
+        ("Round", f"{status.round:,}"),
+        ("Member-steps", f"{status.done:,} <small>of {status.budget:,}</small>"),
+        (html.escape(best[0]), html.escape(best[1])),
+        ("Alive", f"{status.alive:,} <small>of {status.members:,}</small>"),
+    ]
+    cells = "".join(f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in facts)
+    return (
+        f'<dl>{cells}</dl><div class="meter" role="progressbar" aria-label="budget used" '
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share * 100:.0f}">'
+        f'<i style="width:{share * 100:.2f}%"></i></div>'
+    )
+
+
+def _best(history: History) -> tuple[str, str]:
+    """Label and value of the best fitness metric any living member ever had."""
+    metric = metrics.describe(metrics.fitness_metric(history), history.space)
+    peak = float(metrics.fitness(history).max())
+    if not math.isfinite(peak):
+        return f"Best {metric.label}", "–"
+    return f"Best {metric.label}", metrics.text(abs(peak), metric)
+
+
+def note(snapshot: Snapshot) -> str:
+    """One sentence on trouble; empty when all is well."""
+    if not snapshot.note:
+        return ""
+    return f'<p class="note" role="alert">{html.escape(snapshot.note)}</p>'
+
+
+def waiting(snapshot: Snapshot) -> str:
+    """What stands in place of the views before the first round."""
+    told = {
+        "waiting": ("Waiting for the first round", "The views appear as soon as it is stored."),
+        "failed": ("The run failed before its first round", "Nothing was stored to look at."),
+        "silent": ("The trainer is gone", "It stopped before the first round was stored."),
+        "unreadable": ("The run cannot be read", "This page goes on trying."),
+    }
+    title, hint = told.get(snapshot.state, ("The run has no round", "There is nothing to look at."))
+    return f'<div class="empty"><span class="pulse"></span><h2>{title}</h2><p>{hint}</p></div>'
+
+
+def heading(text: str) -> str:
+    """Heading of a card."""
+    return f"<h2>{html.escape(text)}</h2>"
+
+
+def scale(history: History, name: str, look: Look, *, whole: bool) -> str:
+    """Legend of a shaded metric: ramp and its values, over `whole` history or the latest round."""
+    metric = metrics.describe(name, history.space)
+    if whole:
+        values = heatmap.values(history, metric)
+    else:
+        values = np_alive(history, name, metric)
+    low, high = metrics.limits(values, metric)
+    ramp = look.ramp[::-1] if metric.better < 0 else look.ramp
+    colors = ",".join(ramp[:: len(ramp) // 12])
+    ends = [html.escape(metrics.text(metrics.unscaled(v, metric), metric)) for v in (low, high)]
+    return (
+        f'<span class="scale"><b>{ends[0]}</b>'
+        f'<i style="background:linear-gradient(90deg,{colors})"></i><b>{ends[1]}</b></span>'
+    )
+
+
+def np_alive(history: History, name: str, metric: metrics.Metric):
+    """Scaled values of the latest round, the living only."""
+    return metrics.scaled(history.last(name)[history.last("alive")], metric)
+
+
+def graph_caption(history: History, layout: graph.Layout, kind: str, color: str, look: Look) -> str:
+    """What the graph shows, in words."""
+    dead = int((~history.last("alive")).sum())
+    edges = len(layout.edges)
+    cut = f"{min(edges, graph.MAX_EDGES):,} of {edges:,} edges shown" if edges else "no edges"
+    metric = metrics.describe(color, history.space)
+    return _caption(
+        scale(history, color, look, whole=False)
+        + _text(f"{metric.label}{_direction(metric)}")
+        + _dead(dead, look)
+        + _text(
+            f"{history.members:,} members, joined to the {graph.NEIGHBOURS} nearest by {kind}; {cut}"
+        )
+    )
+
+
+def heatmap_caption(history: History, name: str, look: Look) -> str:
+    """What the heatmap shows, in words."""
+    metric = metrics.describe(name, history.space)
+    averaged = heatmap.cells(history) > heatmap.MAX_CELLS
+    died = len(heatmap.deaths(history))
+    marks = f"; {heatmap.MAX_DEATHS} of {died} deaths marked" if died > heatmap.MAX_DEATHS else ""
+    shape = f"{history.members:,} members × {len(history.rounds):,} rounds"
+    return _caption(
+        scale(history, name, look, whole=True)
+        + _text(f"{metric.label}{_direction(metric)}")
+        + _dead(died, look)
+        + _text(shape + (", averaged to the pixels" if averaged else "") + marks)
+    )
+
+
+def trajectory_caption(history: History, picked: tuple[int, ...], look: Look) -> str:
+    """What the trajectories show, in words."""
+    drawn = len(trajectories.shown(history, picked, look))
+    lines = (
+        f"{drawn} of {len(picked)} selected shown" if picked else f"best {drawn} (none selected)"
+    )
+    return _caption(
+        _text(f"lines: {lines}; dot: took over another member's weights")
+        + '<span class="swatch band"></span>'
+        + _text("middle 80 % and median of the swarm")
+    )
+
+
+def table_caption(history: History, picked: tuple[int, ...]) -> str:
+    """How many members the table shows."""
+    return _caption(
+        _text(f"{min(members.LIMIT, history.members):,} of {history.members:,} members shown")
+        + _text(f"{len(picked):,} selected")
+    )
+
+
+def _caption(inner: str) -> str:
+    return f'<p class="caption">{inner}</p>'
+
+
+def _text(text: str) -> str:
+    return f"<span>{html.escape(text)}</span>"
+
+
+def _dead(count: int, look: Look) -> str:
+    return f'<span style="color:{look.dead}">✕ {count:,} dead</span>' if count else ""
+
+
+def _direction(metric: metrics.Metric) -> str:
+    return {1: ", higher is better", -1: ", lower is better", 0: ""}[metric.better]
