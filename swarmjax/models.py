@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -41,7 +42,8 @@ class Family(NamedTuple):
         crop: `crop(variables, architecture) -> variables` without padding, as `build` wants them.
         build: `build(values) -> flax module` of exactly the member's architecture.
         genes: names of the genes the family reads.
-        dense: whether `params` are the padded dense layers that `breed.resize` understands.
+        sizes: `sizes(container, numbers) -> Sizes` if `params` are padded dense layers, which
+            `breed.resize` understands; else None.
     """
 
     init: Callable[[Key, Any, Numbers], Variables]
@@ -52,7 +54,21 @@ class Family(NamedTuple):
     crop: Callable[[Variables, Architecture], Variables]
     build: Callable[[Mapping[str, Option]], nn.Module]
     genes: frozenset[str]
-    dense: bool
+    sizes: Callable[[Any, Numbers], Sizes] | None
+
+
+class Sizes(NamedTuple):
+    """One member's dense layers inside their container.
+
+    Attributes:
+        depth: `[]` hidden layers in use.
+        width: `[]` units in use in each of them.
+        idempotent: `[]` bool, the activation applied twice equals itself applied once.
+    """
+
+    depth: Any
+    width: Any
+    idempotent: Any
 
 
 class MLP(nn.Module):
@@ -79,6 +95,7 @@ class Box(NamedTuple):
     width: int
 
 
+@cache
 def mlp(space: Space, features: int, outputs: int) -> Family:
     """The family of MLPs whose depth, width and activation are genes of `space` where it has them.
 
@@ -89,19 +106,23 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
     for gene in ("depth", "width"):
         _check_sizes(space, gene)
     table = coefficients(names)
+    idempotent = np.asarray([name == "relu" for name in names])
 
     def contain(architecture):
         sizes = dict(architecture)
         return Box(int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width)))
 
+    def sizes(box, numbers):
+        depth, width = numbers.get("depth", box.depth), numbers.get("width", box.width)
+        return Sizes(depth, width, jnp.asarray(idempotent)[numbers.get("activation", 0)])
+
     def init(key, box, numbers):
-        return {"params": _init_dense(key, box, features, outputs, *_size(numbers, box))}
+        return {"params": _init_dense(key, box, features, outputs, sizes(box, numbers))}
 
     def apply(box, variables, x, numbers, key=None):
         del key
-        depth, _ = _size(numbers, box)
         coefficient = jnp.asarray(table)[numbers.get("activation", 0)]
-        return _forward(variables["params"], x, box, depth, coefficient), {}
+        return _forward(variables["params"], x, box, sizes(box, numbers).depth, coefficient), {}
 
     def flops(box):
         hidden = features * box.width + (box.depth - 1) * box.width**2 + box.width * outputs
@@ -122,7 +143,7 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
         return Box(max(a.depth, b.depth), max(a.width, b.width))
 
     genes = frozenset(("depth", "width", "activation"))
-    return Family(init, apply, contain, cover, flops, crop, build, genes, dense=True)
+    return Family(init, apply, contain, cover, flops, crop, build, genes, sizes)
 
 
 def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) -> Family:
@@ -141,7 +162,7 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
     for gene in space.structural:
         if accepted is not None and gene not in accepted:
             raise InputError(
-                f"structural gene {gene!r} is not a parameter of {_name(module)}; "
+                f"structural gene {gene!r} is not a parameter of {name_of(module)}; "
                 f"it takes {', '.join(sorted(accepted)) or 'none'}"
             )
 
@@ -196,10 +217,11 @@ def architecture_of(space: Space, values: Mapping[str, Option]) -> Architecture:
     return tuple((name, values[name]) for name in space.structural)
 
 
-def _init_dense(key, box, features, outputs, depth, width):
-    sizes = [(features, features)] + [(box.width, width)] * box.depth
+def _init_dense(key, box, features, outputs, sizes):
+    depth, width, _ = sizes
+    shapes = [(features, features)] + [(box.width, width)] * box.depth
     params = {}
-    for i, (rows, fan_in) in enumerate(sizes):
+    for i, (rows, fan_in) in enumerate(shapes):
         last = i == box.depth
         columns, fan_out = (outputs, outputs) if last else (box.width, width)
         used = last | (i < depth)
@@ -211,7 +233,7 @@ def _init_dense(key, box, features, outputs, depth, width):
 
 
 def _kernel(key, rows, columns, fan_in):
-    # One key per row, and only exact arithmetic on its bits (a uniform draw of variance 1 / fan_in):
+    # One key per row and only exact arithmetic on its bits (uniform, of variance 1 / fan_in):
     # an entry's value then does not depend on how far the kernel is padded, to the last bit.
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))
     draw = jax.vmap(lambda k: jax.random.uniform(k, (columns,), minval=-1.0, maxval=1.0))(keys)
@@ -239,10 +261,6 @@ def _crop_dense(params, box):
     head = params["head"]
     out[f"Dense_{box.depth}"] = {"kernel": head["kernel"][: box.width], "bias": head["bias"]}
     return out
-
-
-def _size(numbers, box):
-    return numbers.get("depth", box.depth), numbers.get("width", box.width)
 
 
 def _activations(space: Space) -> tuple[str, ...]:
@@ -274,7 +292,8 @@ def _parameters(function: Callable[..., Any]) -> set[str] | None:
     return {p.name for p in parameters}
 
 
-def _name(module: Callable[..., Any]) -> str:
+def name_of(module: Callable[..., Any]) -> str:
+    """How a module class or function is called."""
     return getattr(module, "__name__", type(module).__name__)
 
 

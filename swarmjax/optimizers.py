@@ -7,7 +7,8 @@ adamw, where it is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -66,6 +67,12 @@ def from_genome(space: Space, numbers: Mapping[str, Any]) -> optax.GradientTrans
     decay = has_momentum * genes["momentum"]
     rule = Rule(decay, 1.0 - adaptive * decay, adaptive, decoupled)
     return unified(rule, genes["learning_rate"], genes["weight_decay"])
+
+
+@cache
+def for_space(space: Space) -> Callable[[dict[str, Any]], optax.GradientTransformation]:
+    """`from_genome` for one space; the same function for the same space, so programs are shared."""
+    return partial(from_genome, space)
 
 
 def check_genes(space: Space) -> None:

@@ -16,6 +16,7 @@ import io
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -79,6 +80,8 @@ class Writer:
     def __init__(self, directory: Path, database: sqlite3.Connection):
         self.directory = directory
         self._database = database
+        # Cohorts report from several threads, which one transaction must not mix.
+        self._lock = threading.Lock()
 
     def frame(self, round: int, table: pa.Table) -> None:
         """Stores the rows of one finished round."""
@@ -89,20 +92,25 @@ class Writer:
 
     def plan(self, round: int, table: pa.Table) -> None:
         """Stores the Plan that a round is about to follow."""
-        with self._database as database:
-            database.execute("INSERT INTO plans VALUES (?, ?)", (round, _to_ipc(table)))
+        self._execute("INSERT INTO plans VALUES (?, ?)", (round, _to_ipc(table)))
 
     def event(self, round: int, kind: str, text: str, member: int | None = None) -> None:
         """Stores one event, stamped with the wall clock."""
-        with self._database as database:
-            database.execute(
-                "INSERT INTO events (time, round, kind, member, text) VALUES (?, ?, ?, ?, ?)",
-                (time.time(), round, kind, member, text),
-            )
+        self._execute(
+            "INSERT INTO events (time, round, kind, member, text) VALUES (?, ?, ?, ?, ?)",
+            (time.time(), round, kind, member, text),
+        )
 
     def status(self, status: Status) -> None:
         """Stores how the run stands now; the heartbeat is set here."""
         self._put("status", status._replace(heartbeat=time.time())._asdict())
+
+    def ended(self, state: str, text: str) -> None:
+        """Stores that the run ended as `state` and why, whatever its status was."""
+        row = self._database.execute("SELECT value FROM meta WHERE key = 'status'").fetchone()
+        status = Status(**json.loads(row[0]))
+        self.event(status.round, state, text)
+        self.status(status._replace(state=state))
 
     def best(self, params: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
         """Stores the best network so far: parameter path -> array, and its genes and scores."""
@@ -118,8 +126,11 @@ class Writer:
         self._database.close()
 
     def _put(self, key: str, value: Any) -> None:
-        with self._database as database:
-            database.execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        self._execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._lock, self._database as database:
+            database.execute(statement, values)
 
 
 def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Writer:

@@ -1,0 +1,140 @@
+"""What defines a run, and every check that can be made before anything is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from swarmjax import models, optimizers, store
+from swarmjax.population import Recipe
+from swarmjax.presets import preset
+from swarmjax.space import Space
+from swarmjax.tasks import TASKS, Task
+from swarmjax.types import InputError, Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that defines a run.
+
+    Attributes:
+        task: what to learn, or the name of a built-in task.
+        space: the genes.
+        model: a Flax module class, or a function of the structural genes that returns a module;
+            None for the built-in MLP, which reads the genes depth, width and activation.
+        optimizer: `optimizer(genes) -> optax transformation` from traced numbers; None for the
+            built-in one, which reads learning_rate, weight_decay, momentum and optimizer.
+        policy: the policy or the name of a preset.
+        members: networks alive at a time.
+        budget: training steps of all members together.
+        round_steps: mean steps of a member in a round.
+        directory: where the run is stored; None for a new one below `runs`.
+        seed: of everything random.
+    """
+
+    task: Task | str
+    space: Space
+    model: Callable[..., Any] | None = None
+    optimizer: Callable[[dict[str, Any]], Any] | None = None
+    policy: Policy | str = "swarm"
+    members: int = 64
+    budget: int = 50_000
+    round_steps: int = 50
+    directory: str | Path | None = None
+    seed: int = 0
+
+
+class Setup(NamedTuple):
+    """An experiment found fit to run, with everything it needs."""
+
+    experiment: Experiment
+    task: Task
+    policy: Policy
+    recipe: Recipe
+    directory: Path
+
+
+def check(experiment: Experiment) -> Setup:
+    """The experiment with its parts resolved; raises InputError on whatever is wrong with it."""
+    task, space = _task(experiment.task), experiment.space
+    for name in ("members", "budget", "round_steps"):
+        value = getattr(experiment, name)
+        if type(value) is not int or value < 1:
+            raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
+    if experiment.budget < experiment.members:
+        raise InputError(
+            f"budget {experiment.budget} cannot give {experiment.members} members one step each; "
+            "raise budget or lower members"
+        )
+    if not space.genes:
+        raise InputError("the space has no gene; give it at least a learning_rate")
+    recipe = Recipe(space, _family(experiment, task), _optimizer(experiment))
+    _check_genes(experiment, recipe)
+    _check_outputs(recipe, task)
+    policy = experiment.policy
+    policy = preset(policy) if isinstance(policy, str) else policy
+    directory = experiment.directory or Path("runs") / time.strftime(f"{task.name}-%Y%m%d-%H%M%S")
+    return Setup(experiment, task, policy, recipe, store.check_free(directory))
+
+
+def _task(given: Task | str) -> Task:
+    if isinstance(given, Task):
+        return given
+    if given not in TASKS:
+        raise InputError(f"task {given!r} is unknown; built-in tasks are {', '.join(TASKS)}")
+    return TASKS[given]()
+
+
+def _family(experiment: Experiment, task: Task) -> models.Family:
+    example = task.train.x[:1]
+    if experiment.model is None:
+        return models.mlp(experiment.space, int(np.prod(example.shape)), task.outputs)
+    return models.flax_family(experiment.space, experiment.model, example)
+
+
+def _optimizer(experiment: Experiment) -> Callable[[dict[str, Any]], Any]:
+    if experiment.optimizer is not None:
+        return experiment.optimizer
+    optimizers.check_genes(experiment.space)
+    return optimizers.for_space(experiment.space)
+
+
+def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
+    """A gene that nothing reads is a mistake, where it can be known."""
+    if experiment.optimizer is not None or experiment.model is not None:
+        return
+    read = recipe.family.genes | set(optimizers.GENES)
+    for name, _ in experiment.space.genes:
+        if name not in read:
+            raise InputError(
+                f"gene {name!r} is read by nothing; known are {', '.join(sorted(read))}"
+            )
+
+
+def _check_outputs(recipe: Recipe, task: Task) -> None:
+    genome = {k: v[0] for k, v in recipe.space.sample(jax.random.key(0), 1).items()}
+    kind = recipe.family.contain(models.architecture_of(recipe.space, recipe.space.values(
+        {k: [v] for k, v in genome.items()}, 0)))  # fmt: skip
+
+    def outputs(x):
+        numbers = recipe.space.numbers(genome)
+        variables = recipe.family.init(jax.random.key(0), kind, numbers)
+        return recipe.family.apply(kind, variables, x, numbers)[0]
+
+    try:
+        got = jax.eval_shape(outputs, task.valid.x[:2]).shape
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"the model fails on one batch of {task.name}: {error}") from error
+    if got != (2, task.outputs):
+        raise InputError(
+            f"the model returns shape {got} for 2 examples, but task {task.name} needs "
+            f"{(2, task.outputs)}; change the model's last layer"
+        )

@@ -1,0 +1,263 @@
+"""Compiled lanes: members train side by side, each for exactly the steps it was granted.
+
+A lane is `devices x chunks x chunk` members. Every device walks through its chunks; a chunk of
+vmapped members runs until its longest grant is done, members with shorter grants frozen meanwhile.
+Members are packed by grant, so that little is frozen. The chunk's size is fixed and short chunks
+are padded, so a member's result is the same to the last bit whoever shares its lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from swarmjax.population import Member, Recipe, Swarm, put, take
+from swarmjax.tasks import Data, Task, measure
+from swarmjax.types import Array, Genome, Key
+
+# Rows of the table of batches that one call may use; longer grants take several calls.
+DECK = 256
+
+
+class Layout(NamedTuple):
+    """How a lane is laid out.
+
+    Attributes:
+        mesh: the devices, along the axis `member`.
+        chunk: members vmapped together; results are bitwise independent of N from 8 on.
+        chunks: chunks a device walks through in one call.
+    """
+
+    mesh: Mesh
+    chunk: int
+    chunks: int
+
+    @property
+    def lane(self) -> int:
+        """Members of one lane."""
+        return self.mesh.size * self.chunk * self.chunks
+
+
+class Engine(NamedTuple):
+    """What all lanes of a run share.
+
+    Attributes:
+        recipe: what all members share.
+        task: loss and metrics.
+        key: the run's member key.
+        data: training and validation examples, on every device; from `place_data`.
+        decks: `decks(part) -> [DECK, batch]` batches of this round; from `make_deck`.
+    """
+
+    recipe: Recipe
+    task: Task
+    key: Key
+    data: tuple[Data, Data]
+    decks: Callable[[int], Array]
+
+
+class Report(NamedTuple):
+    """What a lane showed, leaves `[L]`.
+
+    Attributes:
+        loss: sum of the training loss over the steps taken.
+        gradient_norm: sum of the gradient norm over the steps taken.
+        metrics: name -> validation metric after the last step.
+        finite: all of the above and all weights are finite.
+    """
+
+    loss: Array
+    gradient_norm: Array
+    metrics: dict[str, Array]
+    finite: Array
+
+
+@cache
+def device_mesh() -> Mesh:
+    """All local devices along the axis `member`."""
+    return jax.make_mesh((jax.local_device_count(),), ("member",), axis_types=(AxisType.Auto,))
+
+
+def make_layout(members: int, chunk: int = 8, most: int = 16) -> Layout:
+    """A layout for about `members` members of one container; `chunks` is a power of two."""
+    mesh = device_mesh()
+    needed = -(-members // (mesh.size * chunk))
+    return Layout(mesh, chunk, min(most, 1 << max(0, needed - 1).bit_length()))
+
+
+def place_data(task: Task) -> tuple[Data, Data]:
+    """Training and validation examples on every device."""
+    return jax.device_put((task.train, task.valid), NamedSharding(device_mesh(), P()))
+
+
+def make_deck(task: Task, seed: int, round: int, part: int) -> np.ndarray:
+    """Example numbers `[DECK, batch]` of the batches of a round, shuffled epoch by epoch.
+
+    All members see the same batch at the same step of a round.
+    """
+    rng = np.random.default_rng([seed, round, part])
+    examples, wanted = len(task.train.x), DECK * task.batch
+    epochs = [rng.permutation(examples) for _ in range(-(-wanted // examples))]
+    return np.concatenate(epochs)[:wanted].reshape(DECK, task.batch).astype(np.int32)
+
+
+def train_cohort(
+    engine: Engine,
+    layout: Layout,
+    swarm: Swarm,
+    container: Any,
+    slots: np.ndarray,
+    genome: Genome,
+    steps: np.ndarray,
+) -> tuple[Member, list[tuple[np.ndarray, Report]]]:
+    """Trains and evaluates members of one cohort.
+
+    Args:
+        engine: what all lanes share.
+        layout: of this cohort's lanes.
+        swarm: where the members are; this cohort is consumed.
+        container: which cohort.
+        slots: members of it to train and evaluate.
+        genome: `[N]` genes.
+        steps: `[N]` grants; 0 only evaluates.
+
+    Returns:
+        The cohort afterwards, and for every lane its slots `[L]` (-1: none) and Report.
+    """
+    stack, reports = swarm.cohorts[container], []
+    for places in pack(slots, steps, layout):
+        real = places >= 0
+        filled = np.where(real, places, places[real][0])
+        rows = np.where(real, swarm.row[filled], len(stack.step)).astype(np.int32)
+        genes = {name: np.asarray(values)[filled] for name, values in genome.items()}
+        granted = np.where(real, steps[filled], 0)
+        members = take(stack, rows)
+        members, report = _run_lane(
+            engine, layout, container, members, swarm.birth[filled], genes, granted
+        )
+        stack = put(stack, rows, members)
+        reports.append((places, report))
+    return stack, reports
+
+
+def pack(slots: np.ndarray, steps: np.ndarray, layout: Layout) -> Iterator[np.ndarray]:
+    """Lanes `[L]` of slots, members of like grants in one chunk, chunks dealt to devices in turn.
+
+    Places without a member hold -1.
+    """
+    devices, lane = layout.mesh.size, layout.lane
+    order = slots[np.argsort(-steps[slots], kind="stable")]
+    for start in range(0, len(order), lane):
+        part = np.full(lane, -1, np.int64)
+        here = order[start : start + lane]
+        part[: len(here)] = here
+        dealt = part.reshape(layout.chunks, devices, layout.chunk)
+        yield dealt.transpose(1, 0, 2).reshape(-1)
+
+
+def _run_lane(engine, layout, container, members, birth, genes, steps) -> tuple[Member, Report]:
+    shard = NamedSharding(layout.mesh, P("member"))
+    members, birth, genes = jax.device_put((members, birth, genes), shard)
+    static = (engine.recipe, engine.task, layout, container)
+    total = None
+    for part in range(max(1, -(-int(steps.max()) // DECK))):
+        left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)
+        members, report = train_lane(
+            *static, engine.data, engine.key, engine.decks(part), members, birth, genes, left
+        )
+        total = report if total is None else _join(total, report)
+    return jax.device_put(members, jax.local_devices()[0]), jax.device_get(total)
+
+
+def _join(before: Report, after: Report) -> Report:
+    return after._replace(
+        loss=before.loss + after.loss, gradient_norm=before.gradient_norm + after.gradient_norm
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=7)
+def train_lane(
+    recipe: Recipe,
+    task: Task,
+    layout: Layout,
+    container: Any,
+    data: tuple[Data, Data],
+    key: Key,
+    deck: Array,
+    members: Member,
+    birth: Array,
+    genome: Genome,
+    steps: Array,
+) -> tuple[Member, Report]:
+    """Trains the members `[L]` of a lane for `steps` `[L]` each and evaluates them: one program."""
+
+    def shard(shared, mine):
+        chunks = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[1:]), mine)
+        out = jax.lax.map(partial(_train_chunk, recipe, task, container, shared), chunks)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
+
+    return jax.shard_map(
+        shard,
+        mesh=layout.mesh,
+        in_specs=(P(), P("member")),
+        out_specs=P("member"),
+        check_vma=False,
+    )((data, key, deck), (members, birth, genome, steps))
+
+
+def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]:
+    (train, valid), key, deck = shared
+    members, birth, genome, steps = mine
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
+    step = jax.vmap(partial(_step, recipe, task, container), in_axes=(None, 0, 0, 0, 0))
+
+    def body(i, carry):
+        members, loss, norm = carry
+        batch = Data(train.x[deck[i]], train.y[deck[i]])
+        members, new_loss, new_norm = step(batch, keys, i < steps, genome, members)
+        return members, loss + new_loss, norm + new_norm
+
+    zero = jnp.zeros(len(steps))
+    members, loss, norm = jax.lax.fori_loop(0, jnp.max(steps), body, (members, zero, zero))
+    score = jax.vmap(partial(evaluate, recipe, task, container, valid))
+    metrics, finite = score(genome, members)
+    return members, Report(loss, norm, metrics, finite & jnp.isfinite(loss) & jnp.isfinite(norm))
+
+
+def _step(recipe, task, container, batch, key, active, genome, member):
+    """One training step of one member, or none if it is not `active`."""
+    numbers = recipe.space.numbers(genome)
+    key = jax.random.fold_in(key, member.step)
+
+    def objective(params):
+        variables = member.variables | {"params": params}
+        outputs, extra = recipe.family.apply(container, variables, batch.x, numbers, key)
+        return jnp.mean(task.loss(outputs, batch.y)), extra
+
+    params = member.variables["params"]
+    (loss, extra), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+    updates, state = recipe.optimizer(numbers).update(gradient, member.optimizer, params)
+    variables = member.variables | dict(extra) | {"params": optax.apply_updates(params, updates)}
+    after = Member(variables, state, member.step + 1)
+    after = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, member)
+    norm = optax.global_norm(gradient)
+    return after, jnp.where(active, loss, 0.0), jnp.where(active, norm, 0.0)
+
+
+def evaluate(
+    recipe: Recipe, task: Task, container: Any, data: Data, genome: Genome, member: Member
+) -> tuple[dict[str, Array], Array]:
+    """One member's loss and metrics on `data`, and whether they and all its weights are finite."""
+    numbers = recipe.space.numbers(genome)
+    outputs, _ = recipe.family.apply(container, member.variables, data.x, numbers)
+    scores = measure(task, outputs, data.y)
+    leaves = jax.tree.leaves((member.variables, scores))
+    return scores, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))

@@ -1,0 +1,302 @@
+"""The swarm's weights: where they live, and `apply_plan`, the only place where they move.
+
+Members of one container are stacked in one cohort, `[rows, ...]`. Moves go through lanes of a fixed
+length, so that no number of moves ever compiles a new program.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from swarmjax import breed
+from swarmjax.cohorts import place
+from swarmjax.models import Architecture, Family, Variables, architecture_of
+from swarmjax.space import Space
+from swarmjax.types import Array, Genome, Key, Plan
+
+# Several cohorts may work at once: `each` is `map`, or the `map` of a thread pool.
+Each = Callable[..., Iterable[Any]]
+
+
+class Recipe(NamedTuple):
+    """What is the same for every member; hashable, so that it can be static under `jit`.
+
+    Attributes:
+        space: the genes.
+        family: the networks.
+        optimizer: `optimizer(numbers) -> optax transformation` from one member's traced genes.
+    """
+
+    space: Space
+    family: Family
+    optimizer: Callable[[dict[str, Any]], optax.GradientTransformation]
+
+
+class Member(NamedTuple):
+    """What training changes, of one member or stacked.
+
+    Attributes:
+        variables: Flax collections; `params` and, where the model has them, others.
+        optimizer: optimizer state.
+        step: `[]` int32 training steps behind the weights.
+    """
+
+    variables: Variables
+    optimizer: Any
+    step: Array
+
+
+class Swarm(NamedTuple):
+    """All members, on the host except for the cohorts.
+
+    Attributes:
+        cohorts: container -> members stacked `[rows, ...]`, more rows than members.
+        container: `[N]` container of each slot, None before the first plan.
+        row: `[N]` row of each slot in its cohort.
+        birth: `[N]` as in `Frame`.
+        lineage: `[N]` as in `Frame`.
+        step: `[N]` as `total_steps` in `Frame`.
+        births: networks born so far.
+    """
+
+    cohorts: dict[Any, Member]
+    container: tuple[Any, ...]
+    row: np.ndarray
+    birth: np.ndarray
+    lineage: np.ndarray
+    step: np.ndarray
+    births: int
+
+
+class Change(NamedTuple):
+    """What a Plan means for every slot, worked out on the host.
+
+    Attributes:
+        parent: `[N]` slot it starts from; itself where fresh.
+        container: `[N]` container it will live in.
+        fresh: `[N]` bool, new weights.
+        same: `[N]` bool, its architecture is its parent's.
+        newborn: `[N]` bool, a new network: fresh, or a child.
+        birth: `[N]` birth numbers afterwards.
+        old: genes before, the parents' genes.
+        new: genes afterwards.
+    """
+
+    parent: np.ndarray
+    container: tuple[Any, ...]
+    fresh: np.ndarray
+    same: np.ndarray
+    newborn: np.ndarray
+    birth: np.ndarray
+    old: Genome
+    new: Genome
+
+
+class Move(NamedTuple):
+    """One lane of arriving members: their `slots` `[<= L]` and states, stacked `[L, ...]`."""
+
+    slots: np.ndarray
+    members: Member
+
+
+def empty_swarm(members: int) -> Swarm:
+    """A swarm of `members` slots in which no network lives yet."""
+    none = np.full(members, -1, np.int32)
+    return Swarm({}, (None,) * members, none, none, none, np.zeros(members, np.int32), 0)
+
+
+def apply_plan(
+    recipe: Recipe,
+    containers: Mapping[Architecture, Any],
+    key: Key,
+    swarm: Swarm,
+    genome: Genome,
+    plan: Plan,
+    *,
+    lane: int,
+    each: Each = map,
+) -> Swarm:
+    """Gives every slot the weights its plan asks for: its own, its parent's, or fresh ones.
+
+    A child of its parent's architecture copies weights and optimizer state. A child of another one
+    takes weights by `breed.resize` where the family allows it, else fresh ones; its optimizer state
+    starts anew either way.
+
+    Args:
+        recipe: what all members share.
+        containers: architecture -> container, from the planner.
+        key: the run's member key; a network's randomness is `fold_in(key, birth)`.
+        swarm: the swarm before; its cohorts are consumed.
+        genome: genes before the plan.
+        plan: checked by `policy.check_plan`.
+        lane: members moved at a time.
+        each: maps over cohorts, perhaps concurrently.
+    """
+    change = _change(recipe, containers, swarm, genome, plan)
+    kinds = list(dict.fromkeys(change.container))
+    arrivals = partial(_arrivals, recipe, key, swarm, change, lane)
+    # Every parent is read before any row is written.
+    arriving = dict(zip(kinds, each(arrivals, kinds), strict=True))
+    row = _rows(swarm.container, swarm.row, change.container)
+    cohorts = {}
+    for kind in kinds:
+        needed = int(row[_lives_in(change.container, kind)].max()) + 1
+        cohorts[kind] = _settle(swarm.cohorts.get(kind), arriving[kind], row, needed, lane)
+    step = swarm.step.copy()
+    for move in (move for moves in arriving.values() for move in moves):
+        step[move.slots] = np.asarray(move.members.step)[: len(move.slots)]
+    lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
+    births = swarm.births + int(change.newborn.sum())
+    return Swarm(cohorts, change.container, row, change.birth, lineage, step, births)
+
+
+@jax.jit
+def take(stack: Member, rows: Array) -> Member:
+    """The members in `rows` `[L]` of a stack; rows beyond its end repeat the last."""
+    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), stack)
+
+
+@partial(jax.jit, donate_argnums=0)
+def put(stack: Member, rows: Array, members: Member) -> Member:
+    """The stack with `members` `[L]` written to `rows` `[L]`; rows beyond its end are dropped."""
+    write = lambda leaf, new: leaf.at[rows].set(new, mode="drop")  # noqa: E731
+    return jax.tree.map(write, stack, members)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def new_members(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
+    """Fresh members `[L]` with birth numbers `birth` `[L]` and genes `genome` `[L]`."""
+
+    def one(birth, genome):
+        numbers = recipe.space.numbers(genome)
+        variables = recipe.family.init(jax.random.fold_in(key, birth), container, numbers)
+        state = recipe.optimizer(numbers).init(variables["params"])
+        return Member(variables, state, jnp.zeros((), jnp.int32))
+
+    return jax.vmap(one)(birth, genome)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def resize_members(
+    recipe: Recipe,
+    source: Any,
+    container: Any,
+    parents: Member,
+    key: Key,
+    birth: Array,
+    old: Genome,
+    new: Genome,
+) -> Member:
+    """Children `[L]` in `container` of `parents` `[L]` of other architectures in `source`."""
+    sizes = recipe.family.sizes
+    fresh = new_members(recipe, container, key, birth, new)
+    if sizes is None:
+        return fresh
+
+    def one(parent, fresh, old, new):
+        before = sizes(source, recipe.space.numbers(old))
+        after = sizes(container, recipe.space.numbers(new))
+        params, kept = breed.resize(
+            parent.variables["params"], fresh.variables["params"], before, after, container
+        )
+        return Member({"params": params}, fresh.optimizer, jnp.where(kept, parent.step, 0))
+
+    return jax.vmap(one)(parents, fresh, old, new)
+
+
+def _change(recipe, containers, swarm, genome, plan) -> Change:
+    slots = np.arange(len(plan.parent))
+    fresh = np.asarray(plan.fresh)
+    parent = np.where(fresh, slots, plan.parent)
+    old = {name: np.asarray(values) for name, values in genome.items()}
+    new = {name: np.asarray(values) for name, values in plan.genome.items()}
+    same = np.ones(len(slots), bool)
+    for name in recipe.space.structural:
+        same &= old[name][parent] == new[name]
+    newborn = fresh | (parent != slots)
+    birth = swarm.birth.copy()
+    birth[newborn] = swarm.births + np.arange(newborn.sum())
+    architectures = [architecture_of(recipe.space, recipe.space.values(new, i)) for i in slots]
+    kinds = {a: place(recipe.family, containers, a) for a in set(architectures)}
+    return Change(parent, tuple(kinds[a] for a in architectures), fresh, same & ~fresh, newborn,
+                  birth, old, new)  # fmt: skip
+
+
+def _arrivals(recipe, key, swarm: Swarm, change: Change, lane: int, container) -> list[Move]:
+    moving = (change.newborn | ~change.same) & _lives_in(change.container, container)
+    moves = []
+    for source, copied, slots in _groups(swarm, change, np.flatnonzero(moving)):
+        for start in range(0, len(slots), lane):
+            part = slots[start : start + lane]
+            padded = part[np.minimum(np.arange(lane), len(part) - 1)]
+            parents = change.parent[padded]
+            birth, new = change.birth[padded], _select(change.new, padded)
+            if source is None:
+                members = new_members(recipe, container, key, birth, new)
+            else:
+                members = take(swarm.cohorts[source], swarm.row[parents])
+            if source is not None and not copied:
+                old = _select(change.old, parents)
+                members = resize_members(recipe, source, container, members, key, birth, old, new)
+            moves.append(Move(part, members))
+    return moves
+
+
+def _groups(swarm, change, slots) -> Iterator[tuple[Any, bool, np.ndarray]]:
+    """Slots that arrive alike: container of their parents (None: fresh), whether they copy."""
+    kinds = [
+        (None if change.fresh[i] else swarm.container[change.parent[i]], bool(change.same[i]))
+        for i in slots
+    ]
+    for kind in dict.fromkeys(kinds):
+        yield *kind, slots[[other == kind for other in kinds]]
+
+
+def _rows(before, row, after) -> np.ndarray:
+    """A row for every slot: the old one if it stays in its cohort, else the lowest free one."""
+    row = row.copy()
+    for container in dict.fromkeys(after):
+        mine = np.flatnonzero(_lives_in(after, container))
+        settled = np.asarray([before[i] == container for i in mine])
+        taken = set(row[mine[settled]].tolist())
+        free = (r for r in itertools.count() if r not in taken)
+        row[mine[~settled]] = list(itertools.islice(free, int((~settled).sum())))
+    return row
+
+
+def _settle(stack: Member | None, moves: list[Move], row, needed: int, lane: int) -> Member:
+    if moves and (stack is None or len(stack.step) < needed):
+        stack = _grow(stack, moves[0].members, -(-needed // lane) * lane)
+    assert stack is not None, "a cohort without rows receives its members by moves"
+    for move in moves:
+        rows = np.full(lane, len(stack.step), np.int32)
+        rows[: len(move.slots)] = row[move.slots]
+        stack = put(stack, rows, move.members)
+    return stack
+
+
+def _grow(stack: Member | None, like: Member, rows: int) -> Member:
+    def leaf(new, old):
+        grown = np.zeros((rows, *new.shape[1:]), new.dtype)
+        if old is not None:
+            grown[: len(old)] = old
+        return jax.device_put(grown)
+
+    old = jax.tree.map(lambda _: None, like) if stack is None else stack
+    return jax.tree.map(leaf, like, old, is_leaf=lambda x: x is None)
+
+
+def _lives_in(containers: tuple[Any, ...], container: Any) -> np.ndarray:
+    return np.asarray([c == container for c in containers])
+
+
+def _select(genome: Genome, slots: np.ndarray) -> Genome:
+    return {name: values[slots] for name, values in genome.items()}

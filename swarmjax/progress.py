@@ -1,0 +1,112 @@
+"""What a person sees in the terminal while a swarm trains, and the table at the end."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from swarmjax.space import Space
+from swarmjax.store import Status
+from swarmjax.types import Array
+
+
+class Display(Protocol):
+    """Told what happens; used as a context manager around the run."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def note(self, text: str) -> None:
+        """A line about a decision or an event."""
+        ...
+
+    def show(self, status: Status) -> None:
+        """How the run stands after a round."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        """Ignores the line."""
+
+    def show(self, status: Status) -> None:
+        """Ignores the status."""
+
+
+class Terminal:
+    """A live bar: round, member-steps of the budget, best score, members alive, time left."""
+
+    def __init__(self, metric: str, console: Console | None = None):
+        """`metric` names the score shown as best."""
+        self._metric = metric
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("round {task.fields[round]}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} member-steps"),
+            TextColumn("best {task.fields[best]}"),
+            TextColumn("{task.fields[alive]} alive"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self._console,
+        )
+        self._task = self._bar.add_task("run", total=1, round=0, best="-", alive="-")
+
+    def __enter__(self) -> Terminal:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """Prints the line above the bar."""
+        self._bar.console.print(escape(text), style="dim", highlight=False)
+
+    def show(self, status: Status) -> None:
+        """Moves the bar."""
+        best = "-" if status.best is None else f"{self._metric} {status.best:.4f}"
+        self._bar.update(
+            self._task, completed=status.done, total=status.budget, round=status.round, best=best,
+            alive=f"{status.alive}/{status.members}",
+        )  # fmt: skip
+
+
+def best_table(
+    space: Space, genome: dict[str, Array], columns: dict[str, Array], order: list[int]
+) -> Table:
+    """The members `order`, best first: their scores in `columns` (`[N]` each) and their genes."""
+    table = Table(title="best members", title_justify="left", title_style="bold")
+    for name in ("member", *columns, *dict(space.genes)):
+        table.add_column(escape(name), justify="right")
+    for member in order:
+        values = space.values(genome, member).values()
+        scores = [_text(column[member]) for column in columns.values()]
+        table.add_row(str(member), *scores, *(escape(_text(value)) for value in values))
+    return table
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) or hasattr(value, "dtype") else str(value)

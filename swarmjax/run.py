@@ -1,0 +1,271 @@
+"""The loop: policy turns Frames into Plans, trainer turns Plans into Frames, all is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from swarmjax import fitness, lanes, models, progress, store, telemetry
+from swarmjax.experiment import Experiment, Setup, check
+from swarmjax.policy import PlanError, check_plan, keep
+from swarmjax.space import Option
+from swarmjax.tasks import Task
+from swarmjax.train import LocalTrainer, Network, first_frame
+from swarmjax.types import Frame, Key, Plan
+
+
+class DivergedError(RuntimeError):
+    """No member ever reached a finite validation score."""
+
+
+class Best(NamedTuple):
+    """The best network of a run.
+
+    Attributes:
+        model: a Flax module of exactly its architecture.
+        params: its weights, for `model.apply({"params": params}, x)`.
+        variables: `params` together with the other collections the model has.
+        genome: its genes as plain values.
+        scores: validation metrics, and test metrics where the task has test data.
+        member: its slot.
+        birth: its birth number.
+        round: the round after which it was best.
+    """
+
+    model: Any
+    params: dict[str, Any]
+    variables: dict[str, Any]
+    genome: dict[str, Option]
+    scores: dict[str, float]
+    member: int
+    birth: int
+    round: int
+
+
+class Result(NamedTuple):
+    """What a run returns: its best network, its last Frame and its directory."""
+
+    best: Best
+    frame: Frame
+    directory: Path
+
+
+def run(
+    experiment: Experiment | None = None,
+    *,
+    display: progress.Display | None = None,
+    **settings: Any,
+) -> Result:
+    """Trains a swarm until its budget is spent.
+
+    Args:
+        experiment: what to run, or None to build it from `settings`.
+        display: shown what happens; None for silence.
+        settings: fields of `Experiment`.
+
+    Raises:
+        InputError: the experiment cannot be run as given; nothing was written.
+        PlanError: the policy made a Plan that cannot be followed.
+    """
+    experiment = experiment or Experiment(**settings)
+    prepare_jax()
+    setup = check(experiment)
+    display = display or progress.Silent()
+    writer = store.create(setup.directory, _config(setup), setup.recipe.space)
+    with display, contextlib.closing(writer), _reported(writer):
+        return _Loop(setup, writer, display).run()
+
+
+def prepare_jax() -> None:
+    """One CPU device per core, and a compilation cache on disk, unless the user chose otherwise."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # Too late once a backend runs: then its devices are used as they are.
+    with contextlib.suppress(RuntimeError):
+        if jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
+            jax.config.update("jax_num_cpu_devices", cores or 1)
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(root / "swarmjax" / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def main_metric(task: Task) -> str:
+    """The validation metric that stands for a member's quality on screen."""
+    return f"valid_{'accuracy' if 'accuracy' in task.metrics else next(iter(task.metrics), 'loss')}"
+
+
+class _Loop:
+    """One run in progress: the records of the last round, and what is best so far."""
+
+    def __init__(self, setup: Setup, writer: store.Writer, display: progress.Display):
+        experiment = setup.experiment
+        self._setup, self._writer, self._display = setup, writer, display
+        self._key = jax.random.key(experiment.seed)
+        self._trainer = LocalTrainer(
+            setup.recipe, setup.task, members=experiment.members, budget=experiment.budget,
+            seed=experiment.seed, report=self._note,
+        )  # fmt: skip
+        genome = setup.recipe.space.sample(self._stream(0), experiment.members)
+        frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
+        self._frame = _budgeted(frame, experiment.budget, experiment)
+        self._state = setup.policy.init(self._frame)
+        self._update = jax.jit(setup.policy.update)
+        self._best: tuple[float, Network, Best] | None = None
+
+    def run(self) -> Result:
+        """Rounds until the budget is spent or nobody is alive."""
+        self._announce("running")
+        while self._frame.remaining > 0 and self._frame.alive.any():
+            self._round()
+        return self._finish()
+
+    def _round(self) -> None:
+        before, experiment = self._frame, self._setup.experiment
+        round = int(before.round) + 1
+        plan = self._plan(round)
+        self._writer.plan(round, telemetry.plan_table(plan))
+        frame = self._trainer.round(plan, before)
+        self._frame = _budgeted(frame, int(frame.remaining), experiment)
+        self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
+        for member in np.flatnonzero(before.alive & ~self._frame.alive):
+            self._event("died", f"member {member} is no longer finite", int(member))
+        self._keep_best()
+        self._announce("running")
+
+    def _plan(self, round: int) -> Plan:
+        key = jax.random.fold_in(self._stream(1), round)
+        plan, self._state = self._update(key, keep(self._frame), self._frame, self._state)
+        if round == 1:
+            everyone = np.ones(len(self._frame.alive), bool)
+            plan = plan._replace(fresh=everyone)
+        plan = jax.tree.map(np.asarray, plan)
+        check_plan(plan, self._frame)
+        if not plan.steps.any():
+            raise PlanError(f"round {round}: {self._setup.policy.name} grants no member a step")
+        return plan
+
+    def _keep_best(self) -> None:
+        """Copies the best living network out of the swarm if it beats all before it."""
+        scores = np.asarray(fitness.worst_if_dead(fitness.default(self._frame), self._frame))
+        member = int(scores.argmax())
+        if not np.isfinite(scores[member]):
+            return
+        if self._best is not None and scores[member] <= self._best[0]:
+            return
+        network = self._trainer.network(member, self._frame.genome)
+        best = _describe(self._setup, self._frame, member, network)
+        self._best = float(scores[member]), network, best
+        self._write_best(best)
+
+    def _finish(self) -> Result:
+        if self._best is None:
+            raise DivergedError(
+                f"all {len(self._frame.alive)} members diverged in round {self._frame.round}; "
+                "lower the learning rates of the space"
+            )
+        _, network, best = self._best
+        best = best._replace(scores=best.scores | _test_scores(self._setup, network))
+        self._write_best(best)
+        self._event("finished", f"{self._done()} member-steps in {self._frame.round} rounds")
+        self._announce("finished")
+        return Result(best, self._frame, self._setup.directory)
+
+    def _write_best(self, best: Best) -> None:
+        arrays = flatten_dict(best.variables["params"], sep="/")
+        for name, collection in best.variables.items():
+            if name != "params":
+                arrays |= flatten_dict({name: collection}, sep="/")
+        record = {"genome": best.genome, "scores": best.scores, "member": best.member,
+                  "birth": best.birth, "round": best.round}  # fmt: skip
+        self._writer.best(arrays, record)
+
+    def _done(self) -> int:
+        return self._setup.experiment.budget - int(self._frame.remaining)
+
+    def _announce(self, state: str) -> None:
+        experiment, frame = self._setup.experiment, self._frame
+        name = main_metric(self._setup.task)
+        status = store.Status(
+            state, int(frame.round), self._done(), experiment.budget,
+            self._best[2].scores[name] if self._best else None,
+            int(frame.alive.sum()), experiment.members, time.time(),
+        )  # fmt: skip
+        self._writer.status(status)
+        self._display.show(status)
+
+    def _note(self, text: str) -> None:
+        self._event("compiled", text)
+        self._display.note(text)
+
+    def _event(self, kind: str, text: str, member: int | None = None) -> None:
+        self._writer.event(int(self._frame.round), kind, text, member)
+
+    def _stream(self, number: int) -> Key:
+        # The trainer uses the run's key itself; 0 and 1 are births there, so streams start high.
+        return jax.random.fold_in(self._key, 2**31 + number)
+
+
+def _budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
+    quota = min(remaining, experiment.members * experiment.round_steps)
+    return frame._replace(remaining=np.int32(remaining), quota=np.int32(quota))
+
+
+def _describe(setup: Setup, frame: Frame, member: int, network: Network) -> Best:
+    recipe = setup.recipe
+    values = recipe.space.values(frame.genome, member)
+    architecture = models.architecture_of(recipe.space, values)
+    variables = jax.tree.map(np.asarray, recipe.family.crop(network.member.variables, architecture))
+    scores = {name: float(metric[member]) for name, metric in frame.metrics.items()}
+    birth = int(frame.birth[member])
+    model, round = recipe.family.build(values), int(frame.round)
+    return Best(model, variables["params"], variables, values, scores, member, birth, round)
+
+
+def _test_scores(setup: Setup, network: Network) -> dict[str, float]:
+    task = setup.task
+    if task.test is None:
+        return {}
+    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2))
+    recipe, container = setup.recipe, network.container
+    scores, _ = score(recipe, task, container, task.test, network.genome, network.member)
+    return {f"test_{name}": float(value) for name, value in scores.items()}
+
+
+def _config(setup: Setup) -> dict[str, Any]:
+    """What the run directory says of how it was made."""
+    experiment = setup.experiment
+    numbers = {n: getattr(experiment, n) for n in ("members", "budget", "round_steps", "seed")}
+    packages = ("swarmjax", "jax", "jaxlib", "flax", "optax", "numpy")
+    return numbers | {
+        "task": setup.task.name,
+        "policy": setup.policy.name,
+        "model": "MLP" if experiment.model is None else models.name_of(experiment.model),
+        "metric": main_metric(setup.task),
+        "batch": setup.task.batch,
+        "devices": [str(device) for device in jax.local_devices()],
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages},
+        "started": time.time(),
+    }
+
+
+@contextlib.contextmanager
+def _reported(writer: store.Writer) -> Iterator[None]:
+    """Writes down how a run that does not finish ended."""
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        with contextlib.suppress(Exception):
+            writer.ended(state, f"{type(error).__name__}: {error}")
+        raise

@@ -1,0 +1,188 @@
+"""The vectorised local trainer: one round of a swarm from a Plan to a Frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from swarmjax import lanes
+from swarmjax.cohorts import Costs, Load, plan_cohorts
+from swarmjax.models import Architecture, architecture_of
+from swarmjax.population import Member, Recipe, Swarm, apply_plan, empty_swarm
+from swarmjax.space import Space
+from swarmjax.tasks import Task
+from swarmjax.types import Frame, Genome, Plan
+
+
+class Network(NamedTuple):
+    """One network taken out of the swarm, on the host.
+
+    Attributes:
+        container: the padded shape its variables have.
+        member: variables, optimizer state and step.
+        genome: its genes, as scalars.
+    """
+
+    container: Any
+    member: Member
+    genome: Genome
+
+
+class LocalTrainer:
+    """Trains a swarm on this host's devices; `round` is the whole protocol."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: Task,
+        *,
+        members: int,
+        budget: int,
+        seed: int,
+        chunk: int = 8,
+        report: Callable[[str], None] = lambda text: None,
+    ):
+        """Prepares; nothing is compiled or trained before the first round.
+
+        Args:
+            recipe: what all members share.
+            task: what they learn.
+            members: how many.
+            budget: member-steps of the whole run, for the cost model.
+            seed: of weights, batches and dropout.
+            chunk: members vmapped together.
+            report: told in one line what was decided, as it happens.
+        """
+        self.recipe, self.task, self.seed = recipe, task, seed
+        self._members, self._budget, self._chunk, self._report = members, budget, chunk, report
+        self._swarm = empty_swarm(members)
+        self._engine = lanes.Engine(
+            recipe, task, jax.random.key(seed), lanes.place_data(task), lambda part: np.zeros(0)
+        )
+        self._containers: dict[Architecture, Any] = {}
+        self._layouts: dict[Any, lanes.Layout] = {}
+
+    def round(self, plan: Plan, frame: Frame) -> Frame:
+        """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""
+        plan = jax.tree.map(np.asarray, plan)
+        if not self._containers:
+            self._plan_cohorts(plan.genome)
+        decks = cache(partial(lanes.make_deck, self.task, self.seed, int(frame.round)))
+        engine = self._engine._replace(decks=decks)
+        # While one cohort's program compiles, another cohort trains.
+        with ThreadPoolExecutor(2) as pool:
+            before = self._swarm
+            swarm = apply_plan(
+                self.recipe, self._containers, engine.key, before, frame.genome, plan,
+                lane=self._chunk, each=pool.map,
+            )  # fmt: skip
+            work = self._work(swarm, before, plan)
+            cohort = partial(self._cohort, engine, swarm, plan)
+            trained = dict(zip(work, pool.map(cohort, work.items()), strict=True))
+        cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
+        reports = [report for _, some in trained.values() for report in some]
+        self._swarm = swarm._replace(cohorts=cohorts, step=swarm.step + plan.steps)
+        return _frame_after(self.recipe, self.task, self._swarm, plan, frame, reports)
+
+    def network(self, slot: int, genome: Genome) -> Network:
+        """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
+        container, row = self._swarm.container[slot], int(self._swarm.row[slot])
+        member = jax.tree.map(lambda leaf: np.array(leaf[row]), self._swarm.cohorts[container])
+        return Network(container, member, {k: np.asarray(v)[slot] for k, v in genome.items()})
+
+    def weights(self, slot: int) -> Member:
+        """A copy of what training changed in `slot`, padded as its container is."""
+        return self.network(slot, {}).member
+
+    def _plan_cohorts(self, genome: Genome) -> None:
+        counts = Counter(_architectures(self.recipe.space, genome))
+        each = self._budget / self._members
+        loads = {a: Load(n, n * each) for a, n in counts.items()}
+        costs = Costs(lane=lanes.device_mesh().size * self._chunk)
+        cohorts = plan_cohorts(self.recipe.family, loads, self.task.batch, costs)
+        self._containers = cohorts.containers
+        kinds = Counter(cohorts.containers.values())
+        self._report(
+            f"{len(counts)} architectures share {len(kinds)} programs: estimated "
+            f"{cohorts.seconds:.0f} s where one program each takes {cohorts.separate:.0f} s"
+        )
+
+    def _work(self, swarm: Swarm, before: Swarm, plan: Plan) -> dict[Any, np.ndarray]:
+        """Container -> slots to train or evaluate, the longest work first."""
+        changed = (swarm.birth != before.birth) | (swarm.row != before.row)
+        changed |= np.asarray(
+            [a != b for a, b in zip(swarm.container, before.container, strict=True)]
+        )
+        busy = np.flatnonzero(changed | (plan.steps > 0))
+        work: dict[Any, list[int]] = {}
+        for slot in busy:
+            work.setdefault(swarm.container[slot], []).append(slot)
+        flops = self.recipe.family.flops
+        order = sorted(work, key=lambda kind: -flops(kind) * plan.steps[work[kind]].sum())
+        return {kind: np.asarray(work[kind]) for kind in order}
+
+    def _cohort(self, engine, swarm, plan, item):
+        container, slots = item
+        if container not in self._layouts:
+            self._layouts[container] = lanes.make_layout(len(slots), self._chunk)
+            self._report(f"compiling a program for {container}, {len(slots)} members")
+        layout = self._layouts[container]
+        return lanes.train_cohort(engine, layout, swarm, container, slots, plan.genome, plan.steps)
+
+
+def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Frame:
+    """The Frame before anything was trained: genes, unknown scores, everyone alive."""
+    unknown = np.full(members, np.nan, np.float32)
+    zeros, none = np.zeros(members, np.int32), np.full(members, -1, np.int32)
+    metrics = {f"valid_{name}": unknown for name in ("loss", *task.metrics)}
+    return Frame(
+        round=np.int32(0), quota=np.int32(0), remaining=np.int32(0), loss=unknown, metrics=metrics,
+        gradient_norm=unknown, steps=zeros, total_steps=zeros, alive=np.ones(members, bool),
+        cost=_costs(recipe, task, genome), genome={k: np.asarray(v) for k, v in genome.items()},
+        birth=none, lineage=none, space=recipe.space,
+    )  # fmt: skip
+
+
+def _frame_after(recipe, task, swarm: Swarm, plan: Plan, frame: Frame, reports) -> Frame:
+    """The Frame of a finished round; members that did nothing show what their parent showed."""
+    parent = np.where(plan.fresh, np.arange(len(plan.parent)), plan.parent)
+
+    def inherit(values):
+        return np.asarray(values)[parent].copy()
+
+    loss, norm, alive = inherit(frame.loss), inherit(frame.gradient_norm), inherit(frame.alive)
+    metrics = {name: inherit(values) for name, values in frame.metrics.items()}
+    for places, report in reports:
+        real = places >= 0
+        slots = places[real]
+        alive[slots] = report.finite[real]
+        for name, values in report.metrics.items():
+            metrics[f"valid_{name}"][slots] = values[real]
+        steps = plan.steps[slots]
+        for mean, total in ((loss, report.loss), (norm, report.gradient_norm)):
+            mean[slots] = np.where(steps > 0, total[real] / np.maximum(steps, 1), mean[slots])
+    return frame._replace(
+        round=np.int32(frame.round + 1), remaining=np.int32(frame.remaining - plan.steps.sum()),
+        loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
+        alive=alive, cost=_costs(recipe, task, plan.genome), genome=plan.genome,
+        birth=swarm.birth, lineage=swarm.lineage,
+    )  # fmt: skip
+
+
+def _costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
+    family = recipe.family
+    found = _architectures(recipe.space, genome)
+    flops = {a: family.flops(family.contain(a)) * task.batch for a in set(found)}
+    return np.asarray([flops[a] for a in found], np.float32)
+
+
+def _architectures(space: Space, genome: Genome) -> list[Architecture]:
+    genome = {name: np.asarray(values) for name, values in genome.items()}
+    members = len(next(iter(genome.values())))
+    return [architecture_of(space, space.values(genome, i)) for i in range(members)]
