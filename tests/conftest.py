@@ -1,0 +1,83 @@
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from swarmjax import space
+from swarmjax.types import Frame
+
+# Before any backend is used: laws about devices are tested on eight of them.
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+settings.register_profile("local", deadline=None, max_examples=60)
+settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+SPACE = space.Space(
+    learning_rate=space.log_uniform(1e-4, 1e-1),
+    momentum=space.uniform(-1.0, 1.0),
+    activation=space.choice("relu", "gelu", "silu", "tanh"),
+    depth=space.structure(1, 2, 3),
+    width=space.structure(16, 32, 64, 128),
+)
+
+
+def make_frame(accuracy, **changes) -> Frame:
+    """A Frame after one round; `accuracy` `[N]`, NaN where not evaluated, sets the metrics."""
+    accuracy = jnp.asarray(accuracy, jnp.float32)
+    members = accuracy.shape[0]
+    own = jnp.arange(members, dtype=jnp.int32)
+    searched = changes.get("space", SPACE)
+    frame = Frame(
+        round=jnp.int32(1),
+        quota=jnp.int32(1000),
+        remaining=jnp.int32(10_000),
+        loss=1.0 - accuracy,
+        metrics={"valid_accuracy": accuracy, "valid_loss": 1.0 - accuracy},
+        gradient_norm=jnp.ones(members),
+        steps=jnp.full(members, 10, jnp.int32),
+        total_steps=jnp.full(members, 10, jnp.int32),
+        alive=jnp.ones(members, bool),
+        cost=jnp.full(members, 1e6),
+        genome=searched.sample(jax.random.key(7), members),
+        birth=own,
+        lineage=own,
+        space=searched,
+    )
+    for field, value in changes.items():
+        if field not in ("space", "metrics", "genome"):
+            changes[field] = jnp.asarray(value, getattr(frame, field).dtype)
+    return frame._replace(**changes)
+
+
+def decide(policy, frame, seed=0, plan=None):
+    """The Plan of `policy`, after checking that jit, the plan check and purity hold for it."""
+    from swarmjax.policy import check_plan, keep
+
+    key = jax.random.key(seed)
+    plan = keep(frame) if plan is None else plan
+    eager, _ = policy.update(key, plan, frame, policy.init(frame))
+    traced, _ = jax.jit(policy.update)(key, plan, frame, policy.init(frame))
+    assert jax.tree.structure(eager) == jax.tree.structure(plan)
+    for a, b, old in zip(*map(jax.tree.leaves, (eager, traced, plan)), strict=True):
+        assert a.dtype == b.dtype == old.dtype
+        assert a.shape == b.shape == old.shape
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    check_plan(jax.device_get(traced), frame)
+    return jax.device_get(traced)
+
+
+@pytest.fixture(scope="session")
+def frames():
+    return make_frame
+
+
+@pytest.fixture(scope="session", name="decide")
+def decide_fixture():
+    return decide
