@@ -20,6 +20,7 @@ from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
 _SCALE = 2.0**29
 
 
+@jax.jit
 def integer_shares(probabilities: Array, total: Array | int) -> jax.Array:
     """Splits `total` into whole shares `[N]` int32 that sum exactly to it, by largest remainder.
 

@@ -69,5 +69,5 @@ def _truncate(
     # The unknown rank last, so the first `parents` places are all living.
     parents = jnp.minimum(count, jnp.sum(known))
     place = jax.random.randint(key, (members,), 0, jnp.maximum(parents, 1))
-    parent = jnp.argsort(rank)[place].astype(jnp.int32)
-    return parent, losers & (parents > 0), losers & (parents == 0)
+    order = rank.at[rank].set(slots(frame))
+    return order[place], losers & (parents > 0), losers & (parents == 0)

@@ -30,14 +30,16 @@ def perturb(factor: float = 1.2, resample: float = 0.25) -> Policy:
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         own = slots(frame)
         child = (plan.parent != own) & ~plan.fresh
-        drawn = frame.space.sample(jax.random.fold_in(key, 0), own.shape[0])
+        redraw_key, up_key, sample_key = jax.random.split(key, 3)
+        shape = (len(frame.space.genes), own.shape[0])
+        redraw = jax.random.bernoulli(redraw_key, resample, shape)
+        up = jax.random.bernoulli(up_key, shape=shape)
+        drawn = frame.space.sample(sample_key, own.shape[0])
         genome = dict(plan.genome)
-        for i, (name, gene) in enumerate(frame.space.genes, start=1):
+        for i, (name, gene) in enumerate(frame.space.genes):
             if not gene.structural:
-                nudge_key, redraw_key = jax.random.split(jax.random.fold_in(key, i))
-                moved = _nudge(nudge_key, gene, genome[name], factor)
-                redrawn = jax.random.bernoulli(redraw_key, resample, own.shape)
-                explored = jnp.where(redrawn, drawn[name], moved)
+                moved = _nudge(up[i], gene, genome[name], factor)
+                explored = jnp.where(redraw[i], drawn[name], moved)
                 genome[name] = jnp.where(child, explored, genome[name])
         return plan._replace(genome=genome)
 
@@ -74,11 +76,10 @@ def _write_first(values: Genome, plan: Plan, frame: Frame) -> Plan:
     return plan._replace(genome=plan.genome | written)
 
 
-def _nudge(key: Key, gene: Gene, value: Array, factor: float) -> Array:
+def _nudge(up: jax.Array, gene: Gene, value: Array, factor: float) -> Array:
     if not isinstance(gene, Range):
         return value
     value = jnp.asarray(value)
-    up = jax.random.bernoulli(key, shape=value.shape)
     if gene.low > 0:
         return gene.clip(jnp.where(up, value * factor, value / factor))
     return gene.clip(value + jnp.where(up, 1.0, -1.0) * (factor - 1.0) * (gene.high - gene.low))

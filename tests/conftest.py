@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from swarmjax import space
+from swarmjax.policy import check_plan, keep
 from swarmjax.types import Frame
 
 # Before any backend is used: laws about devices are tested on eight of them.
@@ -57,20 +58,25 @@ def make_frame(accuracy, **changes) -> Frame:
 
 
 def decide(policy, frame, seed=0, plan=None):
-    """The Plan of `policy`, after checking that jit, the plan check and purity hold for it."""
-    from swarmjax.policy import check_plan, keep
-
-    key = jax.random.key(seed)
+    """The Plan of `policy`, checked: legal, and of the same shapes and types as before."""
     plan = keep(frame) if plan is None else plan
-    eager, _ = policy.update(key, plan, frame, policy.init(frame))
-    traced, _ = jax.jit(policy.update)(key, plan, frame, policy.init(frame))
-    assert jax.tree.structure(eager) == jax.tree.structure(plan)
-    for a, b, old in zip(*map(jax.tree.leaves, (eager, traced, plan)), strict=True):
-        assert a.dtype == b.dtype == old.dtype
-        assert a.shape == b.shape == old.shape
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-    check_plan(jax.device_get(traced), frame)
-    return jax.device_get(traced)
+    after, _ = policy.update(jax.random.key(seed), plan, frame, policy.init(frame))
+    assert jax.tree.structure(after) == jax.tree.structure(plan)
+    for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(plan), strict=True):
+        assert (new.dtype, new.shape) == (old.dtype, old.shape)
+    check_plan(jax.device_get(after), frame)
+    return jax.device_get(after)
+
+
+def assert_jit_agrees(policy, frames):
+    """The compiled policy decides as the plain one, with the dead and unknown, and before."""
+    update = jax.jit(policy.update)
+    accuracy, alive = [0.5, np.nan, 0.3, 0.9, np.nan], [True, False, True, True, True]
+    for changes in ({"alive": alive}, {"alive": [False] * 5}, {"round": 0}):
+        frame = frames(accuracy, **changes)
+        traced, _ = update(jax.random.key(3), keep(frame), frame, policy.init(frame))
+        plain = decide(policy, frame, seed=3)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), traced, plain)
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +87,8 @@ def frames():
 @pytest.fixture(scope="session", name="decide")
 def decide_fixture():
     return decide
+
+
+@pytest.fixture(scope="session", name="assert_jit_agrees")
+def assert_jit_agrees_fixture():
+    return assert_jit_agrees

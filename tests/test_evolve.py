@@ -1,0 +1,173 @@
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+
+from swarmjax.evolve import exploit
+from swarmjax.fitness import weighted
+from swarmjax.policy import check_plan, keep
+from swarmjax.types import InputError
+
+nan = np.nan
+
+
+def same(plan, frame):
+    return jax.tree.all(jax.tree.map(np.array_equal, plan, keep(frame)))
+
+
+def test_the_worst_fifth_copies_the_best_fifth(frames, decide):
+    accuracy = [0.5, 0.9, 0.1, 0.6, 0.4, 0.8, 0.2, 0.7, 0.3, 0.55]
+    frame = frames(accuracy)
+    parents = set()
+    for seed in range(20):
+        plan = decide(exploit(), frame, seed=seed)
+        replaced = np.flatnonzero(plan.parent != np.arange(10))
+        assert replaced.tolist() == [2, 6]
+        parents |= set(plan.parent[replaced].tolist())
+        assert not plan.fresh.any()
+        for name, values in frame.genome.items():
+            np.testing.assert_array_equal(plan.genome[name], np.asarray(values)[plan.parent])
+    assert parents == {1, 5}
+
+
+@pytest.mark.parametrize("structure", ["inherit", "keep"])
+def test_jit_agrees(frames, assert_jit_agrees, structure):
+    assert_jit_agrees(exploit(structure=structure), frames)
+
+
+def test_structure_keep_inherits_all_but_the_architecture(frames, decide):
+    frame = frames(np.linspace(0.1, 0.9, 10))
+    plan = decide(exploit(fraction=0.5, structure="keep"), frame)
+    for name, values in frame.genome.items():
+        source = np.arange(10) if name in ("depth", "width") else plan.parent
+        np.testing.assert_array_equal(plan.genome[name], np.asarray(values)[source])
+
+
+def test_the_goal_decides(frames, decide):
+    policy = exploit(goal=weighted(valid_loss=1.0))
+    plan = decide(policy, frames([0.1, 0.2, 0.3, 0.4, 0.5]))
+    assert plan.parent.tolist() == [0, 1, 2, 3, 0]
+    assert (
+        policy.name == "exploit(fraction=0.2, goal=weighted(valid_loss=1.0), structure='inherit')"
+    )
+
+
+def test_nothing_happens_before_the_first_round(frames, decide):
+    for alive in ([True] * 4, [True, False, True, True]):
+        frame = frames([0.1, nan, 0.2, 0.3], round=0, alive=alive)
+        assert same(decide(exploit(), frame), frame)
+
+
+def test_the_dead_are_replaced_however_many(frames, decide):
+    frame = frames([nan, 0.2, nan, nan, 0.3, nan], alive=[False, True, False, False, True, False])
+    plan = decide(exploit(), frame)
+    assert plan.parent.tolist() == [4, 1, 4, 4, 4, 4]
+    assert not plan.fresh.any()
+
+
+def test_dead_but_with_finite_metrics_is_never_a_parent(frames, decide):
+    frame = frames([0.99, 0.5, 0.1], alive=[False, True, True])
+    assert decide(exploit(), frame).parent.tolist() == [1, 1, 2]
+
+
+def test_the_unknown_are_left_alone(frames, decide):
+    frame = frames([nan, 0.5, nan, 0.1, nan], alive=[True, True, True, True, False])
+    assert decide(exploit(), frame).parent.tolist() == [0, 1, 2, 3, 1]
+    unknown = frames([nan, nan, nan])
+    assert same(decide(exploit(), unknown), unknown)
+
+
+@pytest.mark.parametrize("structure", ["inherit", "keep"])
+def test_if_all_are_dead_all_start_fresh(frames, decide, structure):
+    frame = frames([nan] * 64, alive=[False] * 64)
+    plan = decide(exploit(structure=structure), frame)
+    assert plan.fresh.all()
+    assert plan.parent.tolist() == list(range(64))
+    assert (plan.genome["learning_rate"] != np.asarray(frame.genome["learning_rate"])).all()
+    depth_changed = (plan.genome["depth"] != np.asarray(frame.genome["depth"])).any()
+    assert depth_changed == (structure == "inherit")
+
+
+def test_swarm_of_one(frames, decide):
+    alive, dead = frames([0.5]), frames([nan], alive=[False])
+    assert same(decide(exploit(fraction=0.5), alive), alive)
+    plan = decide(exploit(fraction=0.5), dead)
+    assert plan.fresh.tolist() == [True]
+    assert plan.parent.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "alive", "parent"),
+    [
+        ([0.1, 0.2], [True, True], [1, 1]),
+        ([0.2, 0.1], [True, True], [0, 0]),
+        ([0.2, 0.2], [True, True], [0, 0]),
+        ([nan, 0.2], [False, True], [1, 1]),
+    ],
+)
+def test_swarm_of_two(frames, decide, accuracy, alive, parent):
+    assert decide(exploit(), frames(accuracy, alive=alive)).parent.tolist() == parent
+
+
+def test_ties_replace_the_higher_slots(frames, decide):
+    plan = decide(exploit(), frames([0.5] * 10))
+    assert (plan.parent != np.arange(10)).tolist() == [False] * 8 + [True] * 2
+    assert set(plan.parent[8:]) <= {0, 1}
+
+
+def test_what_earlier_policies_planned_for_a_replaced_slot_is_dropped(frames, decide):
+    frame = frames([0.1, 0.5, 0.9, 0.6, 0.7])
+    others = jnp.array([1, 2, 3, 4, 0], jnp.int32)
+    plan = keep(frame)._replace(
+        parent=others,
+        mate=others,
+        operator=jnp.ones(5, jnp.int32),
+        fresh=jnp.array([True, True, False, False, False]),
+    )
+    after = decide(exploit(), frame, plan=plan)
+    assert after.parent.tolist() == [2, 2, 3, 4, 0]
+    assert after.mate.tolist() == [0, 2, 3, 4, 0]
+    assert after.operator.tolist() == [0, 1, 1, 1, 1]
+    assert after.fresh.tolist() == [False, True, False, False, False]
+
+
+@given(
+    arrays(np.float32, 9, elements=st.floats(0, 1, width=32) | st.just(nan)),
+    st.lists(st.booleans(), min_size=9, max_size=9),
+    st.sampled_from([0.01, 0.2, 0.5]),
+    st.sampled_from(["inherit", "keep"]),
+    st.integers(0, 1000),
+)
+def test_laws(frames, accuracy, alive, fraction, structure, seed):
+    frame = frames(accuracy, alive=alive)
+    policy, before = exploit(fraction, structure=structure), keep(frame)
+    plan = jax.device_get(policy.update(jax.random.key(seed), before, frame, ())[0])
+    check_plan(plan, frame)
+    alive, own = np.array(alive), np.arange(9)
+    count = max(1, int(fraction * 9))
+    copied = plan.parent != own
+    known = alive & np.isfinite(accuracy)
+    assert (copied | plan.fresh)[~alive].all()
+    assert not (copied & plan.fresh).any()
+    assert (copied & alive).sum() <= count
+    assert len(set(plan.parent[copied])) <= count
+    # A parent stays in its slot, lives, and is at least as good as whom it replaces.
+    assert not (copied | plan.fresh)[plan.parent[copied]].any()
+    assert known[plan.parent[copied]].all()
+    beaten = copied & known
+    assert (accuracy[plan.parent[beaten]] >= accuracy[beaten]).all()
+    assert plan.fresh.any() == (not known.any() and not alive.all())
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 0.51, nan])
+def test_bad_fraction(fraction):
+    with pytest.raises(InputError, match="0 < fraction <= 0.5"):
+        exploit(fraction)
+
+
+def test_bad_structure():
+    with pytest.raises(InputError, match="'inherit' or 'keep', got 'drop'"):
+        exploit(structure="drop")
