@@ -2,13 +2,14 @@
 
 from swarmjax import allocate, evolve, fitness, models, tasks, tune
 from swarmjax.allocate import proportional, softmax
+from swarmjax.cli import main
 from swarmjax.evolve import exploit
 from swarmjax.experiment import Experiment
 from swarmjax.fitness import weighted
-from swarmjax.models import MLP
-from swarmjax.policy import chain
+from swarmjax.mlp import MLP
+from swarmjax.policy import PlanError, chain
 from swarmjax.presets import preset
-from swarmjax.run import Best, Result, run
+from swarmjax.run import Best, DivergedError, Result, replay, run
 from swarmjax.space import Space, choice, log_uniform, structure, uniform
 from swarmjax.store import open_run
 from swarmjax.tune import grid, perturb, random
@@ -17,10 +18,12 @@ from swarmjax.types import Frame, InputError, Plan, Policy
 __all__ = [
     "MLP",
     "Best",
+    "DivergedError",
     "Experiment",
     "Frame",
     "InputError",
     "Plan",
+    "PlanError",
     "Policy",
     "Result",
     "Space",
@@ -32,12 +35,14 @@ __all__ = [
     "fitness",
     "grid",
     "log_uniform",
+    "main",
     "models",
     "open_run",
     "perturb",
     "preset",
     "proportional",
     "random",
+    "replay",
     "run",
     "softmax",
     "structure",

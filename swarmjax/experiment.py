@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import models, optimizers, store
+from swarmjax import mlp, models, optimizers, store
 from swarmjax.population import Recipe
 from swarmjax.presets import preset
-from swarmjax.space import Space
+from swarmjax.space import Space, choice, log_uniform, structure
 from swarmjax.tasks import TASKS, Task
 from swarmjax.types import InputError, Policy
 
@@ -79,8 +80,29 @@ def check(experiment: Experiment) -> Setup:
     _check_outputs(recipe, task)
     policy = experiment.policy
     policy = preset(policy) if isinstance(policy, str) else policy
-    directory = experiment.directory or Path("runs") / time.strftime(f"{task.name}-%Y%m%d-%H%M%S")
-    return Setup(experiment, task, policy, recipe, store.check_free(directory))
+    directory = store.check_free(experiment.directory or _new_directory(task.name))
+    return Setup(experiment, task, policy, recipe, directory)
+
+
+def builtin(name: str) -> Experiment:
+    """The experiment of a built-in task: MLPs of many sizes, optimizers and activations."""
+    if name not in TASKS:
+        raise InputError(f"task {name!r} is unknown; built-in tasks are {', '.join(TASKS)}")
+    space = Space(
+        learning_rate=log_uniform(1e-4, 1e-1),
+        weight_decay=log_uniform(1e-6, 1e-2),
+        activation=choice("relu", "gelu", "silu", "tanh"),
+        optimizer=choice("sgd", "momentum", "adam", "adamw"),
+        depth=structure(1, 2, 3),
+        width=structure(16, 32, 64, 128),
+    )
+    return Experiment(task=name, space=space)
+
+
+def _new_directory(task: str) -> Path:
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", task)[:40] + time.strftime("-%Y%m%d-%H%M%S")
+    names = (stem, *(f"{stem}-{i}" for i in range(2, 1000)))
+    return next(path for path in map(Path("runs").joinpath, names) if not path.exists())
 
 
 def _task(given: Task | str) -> Task:
@@ -94,7 +116,7 @@ def _task(given: Task | str) -> Task:
 def _family(experiment: Experiment, task: Task) -> models.Family:
     example = task.train.x[:1]
     if experiment.model is None:
-        return models.mlp(experiment.space, int(np.prod(example.shape)), task.outputs)
+        return mlp.mlp(experiment.space, int(np.prod(example.shape)), task.outputs)
     return models.flax_family(experiment.space, experiment.model, example)
 
 

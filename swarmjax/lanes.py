@@ -8,7 +8,7 @@ are padded, so a member's result is the same to the last bit whoever shares its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ class Report(NamedTuple):
 
     loss: Array
     gradient_norm: Array
-    metrics: dict[str, Array]
+    metrics: Mapping[str, Array]
     finite: Array
 
 
@@ -254,7 +254,7 @@ def _step(recipe, task, container, batch, key, active, genome, member):
 
 def evaluate(
     recipe: Recipe, task: Task, container: Any, data: Data, genome: Genome, member: Member
-) -> tuple[dict[str, Array], Array]:
+) -> tuple[dict[str, jax.Array], jax.Array]:
     """One member's loss and metrics on `data`, and whether they and all its weights are finite."""
     numbers = recipe.space.numbers(genome)
     outputs, _ = recipe.family.apply(container, member.variables, data.x, numbers)

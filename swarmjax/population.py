@@ -175,13 +175,15 @@ def put(stack: Member, rows: Array, members: Member) -> Member:
 def new_members(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
     """Fresh members `[L]` with birth numbers `birth` `[L]` and genes `genome` `[L]`."""
 
-    def one(birth, genome):
+    def one(args):
+        birth, genome = args
         numbers = recipe.space.numbers(genome)
         variables = recipe.family.init(jax.random.fold_in(key, birth), container, numbers)
         state = recipe.optimizer(numbers).init(variables["params"])
         return Member(variables, state, jnp.zeros((), jnp.int32))
 
-    return jax.vmap(one)(birth, genome)
+    # A loop, not vmap: random numbers compile twice as fast, and this runs once in a life.
+    return jax.lax.map(one, (birth, genome))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -216,8 +218,8 @@ def _change(recipe, containers, swarm, genome, plan) -> Change:
     slots = np.arange(len(plan.parent))
     fresh = np.asarray(plan.fresh)
     parent = np.where(fresh, slots, plan.parent)
-    old = {name: np.asarray(values) for name, values in genome.items()}
-    new = {name: np.asarray(values) for name, values in plan.genome.items()}
+    old: Genome = {name: np.asarray(values) for name, values in genome.items()}
+    new: Genome = {name: np.asarray(values) for name, values in plan.genome.items()}
     same = np.ones(len(slots), bool)
     for name in recipe.space.structural:
         same &= old[name][parent] == new[name]
@@ -272,10 +274,10 @@ def _rows(before, row, after) -> np.ndarray:
     return row
 
 
-def _settle(stack: Member | None, moves: list[Move], row, needed: int, lane: int) -> Member:
-    if moves and (stack is None or len(stack.step) < needed):
+def _settle(stack: Any, moves: list[Move], row, needed: int, lane: int) -> Member:
+    if stack is None or len(stack.step) < needed:
+        # A cohort only grows when someone arrives.
         stack = _grow(stack, moves[0].members, -(-needed // lane) * lane)
-    assert stack is not None, "a cohort without rows receives its members by moves"
     for move in moves:
         rows = np.full(lane, len(stack.step), np.int32)
         rows[: len(move.slots)] = row[move.slots]
@@ -283,7 +285,7 @@ def _settle(stack: Member | None, moves: list[Move], row, needed: int, lane: int
     return stack
 
 
-def _grow(stack: Member | None, like: Member, rows: int) -> Member:
+def _grow(stack: Member | None, like: Member, rows: int) -> Any:
     def leaf(new, old):
         grown = np.zeros((rows, *new.shape[1:]), new.dtype)
         if old is not None:

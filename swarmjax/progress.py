@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
+import numpy as np
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -16,9 +19,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from swarmjax.space import Space
+from swarmjax.space import Option, Space
 from swarmjax.store import Status
-from swarmjax.types import Array
+from swarmjax.types import Array, Genome
 
 
 class Display(Protocol):
@@ -56,9 +59,8 @@ class Silent:
 class Terminal:
     """A live bar: round, member-steps of the budget, best score, members alive, time left."""
 
-    def __init__(self, metric: str, console: Console | None = None):
-        """`metric` names the score shown as best."""
-        self._metric = metric
+    def __init__(self, console: Console | None = None):
+        """Draws on `console`, by default the standard error stream."""
         self._console = console or Console(stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
@@ -87,7 +89,7 @@ class Terminal:
 
     def show(self, status: Status) -> None:
         """Moves the bar."""
-        best = "-" if status.best is None else f"{self._metric} {status.best:.4f}"
+        best = "-" if status.best is None else f"{status.best:.4f}"
         self._bar.update(
             self._task, completed=status.done, total=status.budget, round=status.round, best=best,
             alive=f"{status.alive}/{status.members}",
@@ -95,18 +97,21 @@ class Terminal:
 
 
 def best_table(
-    space: Space, genome: dict[str, Array], columns: dict[str, Array], order: list[int]
+    space: Space, genome: Genome, columns: Mapping[str, Array], order: list[int]
 ) -> Table:
     """The members `order`, best first: their scores in `columns` (`[N]` each) and their genes."""
-    table = Table(title="best members", title_justify="left", title_style="bold")
+    table = Table(
+        title="best members", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for name in ("member", *columns, *dict(space.genes)):
-        table.add_column(escape(name), justify="right")
+        # Spaces let a long name break into two lines on a narrow terminal.
+        table.add_column(escape(name.replace("_", " ")), justify="right")
     for member in order:
         values = space.values(genome, member).values()
-        scores = [_text(column[member]) for column in columns.values()]
+        scores = [_text(np.asarray(column)[member].item()) for column in columns.values()]
         table.add_row(str(member), *scores, *(escape(_text(value)) for value in values))
     return table
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) or hasattr(value, "dtype") else str(value)
+def _text(value: Option) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

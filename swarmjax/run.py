@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from swarmjax.policy import PlanError, check_plan, keep
 from swarmjax.space import Option
 from swarmjax.tasks import Task
 from swarmjax.train import LocalTrainer, Network, first_frame
-from swarmjax.types import Frame, Key, Plan
+from swarmjax.types import Frame, InputError, Key, Plan
 
 
 class DivergedError(RuntimeError):
@@ -53,17 +55,26 @@ class Best(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run returns: its best network, its last Frame and its directory."""
+    """What a run returns.
+
+    Attributes:
+        best: the best network the run has seen.
+        frame: the last Frame.
+        directory: where everything is stored.
+        trainer: holds the weights of all members; `trainer.network(slot, frame.genome)`.
+    """
 
     best: Best
     frame: Frame
     directory: Path
+    trainer: LocalTrainer
 
 
 def run(
     experiment: Experiment | None = None,
     *,
     display: progress.Display | None = None,
+    started: Callable[[Path], None] = lambda directory: None,
     **settings: Any,
 ) -> Result:
     """Trains a swarm until its budget is spent.
@@ -71,6 +82,7 @@ def run(
     Args:
         experiment: what to run, or None to build it from `settings`.
         display: shown what happens; None for silence.
+        started: called with the run's directory once it exists.
         settings: fields of `Experiment`.
 
     Raises:
@@ -82,8 +94,34 @@ def run(
     setup = check(experiment)
     display = display or progress.Silent()
     writer = store.create(setup.directory, _config(setup), setup.recipe.space)
-    with display, contextlib.closing(writer), _reported(writer):
-        return _Loop(setup, writer, display).run()
+    with contextlib.closing(writer), _reported(writer), _alive(writer), display:
+        loop = _Loop(setup, writer, display)
+        started(setup.directory)
+        return loop.run()
+
+
+def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrainer, Frame]:
+    """Repeats a stored run from its Plans, bit for bit, without asking its policy.
+
+    Args:
+        experiment: what was run; its `directory` holds the run.
+        rounds: how many rounds to repeat, or None for all that are stored.
+
+    Returns:
+        The trainer, which holds the weights, and the last Frame.
+    """
+    prepare_jax()
+    if experiment.directory is None:
+        raise InputError("replay needs the directory of the run")
+    reader = store.open_run(experiment.directory)
+    setup = check(replace(experiment, directory=None))
+    trainer, frame = _begin(setup)
+    with contextlib.closing(reader):
+        for round, table in reader.plans():
+            if rounds is None or round <= rounds:
+                after = trainer.round(telemetry.plan_from_table(table), frame)
+                frame = _budgeted(after, int(after.remaining), experiment)
+    return trainer, frame
 
 
 def prepare_jax() -> None:
@@ -108,16 +146,8 @@ class _Loop:
     """One run in progress: the records of the last round, and what is best so far."""
 
     def __init__(self, setup: Setup, writer: store.Writer, display: progress.Display):
-        experiment = setup.experiment
         self._setup, self._writer, self._display = setup, writer, display
-        self._key = jax.random.key(experiment.seed)
-        self._trainer = LocalTrainer(
-            setup.recipe, setup.task, members=experiment.members, budget=experiment.budget,
-            seed=experiment.seed, report=self._note,
-        )  # fmt: skip
-        genome = setup.recipe.space.sample(self._stream(0), experiment.members)
-        frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
-        self._frame = _budgeted(frame, experiment.budget, experiment)
+        self._trainer, self._frame = _begin(setup, self._note)
         self._state = setup.policy.init(self._frame)
         self._update = jax.jit(setup.policy.update)
         self._best: tuple[float, Network, Best] | None = None
@@ -143,7 +173,7 @@ class _Loop:
         self._announce("running")
 
     def _plan(self, round: int) -> Plan:
-        key = jax.random.fold_in(self._stream(1), round)
+        key = jax.random.fold_in(_stream(self._setup.experiment, 1), round)
         plan, self._state = self._update(key, keep(self._frame), self._frame, self._state)
         if round == 1:
             everyone = np.ones(len(self._frame.alive), bool)
@@ -178,13 +208,15 @@ class _Loop:
         self._write_best(best)
         self._event("finished", f"{self._done()} member-steps in {self._frame.round} rounds")
         self._announce("finished")
-        return Result(best, self._frame, self._setup.directory)
+        return Result(best, self._frame, self._setup.directory, self._trainer)
 
     def _write_best(self, best: Best) -> None:
-        arrays = flatten_dict(best.variables["params"], sep="/")
-        for name, collection in best.variables.items():
-            if name != "params":
-                arrays |= flatten_dict({name: collection}, sep="/")
+        # Parameters go by their own paths; other collections have their name in front.
+        others = {name: tree for name, tree in best.variables.items() if name != "params"}
+        arrays: dict[str, Any] = {
+            **flatten_dict(best.params, sep="/"),
+            **flatten_dict(others, sep="/"),
+        }
         record = {"genome": best.genome, "scores": best.scores, "member": best.member,
                   "birth": best.birth, "round": best.round}  # fmt: skip
         self._writer.best(arrays, record)
@@ -210,14 +242,31 @@ class _Loop:
     def _event(self, kind: str, text: str, member: int | None = None) -> None:
         self._writer.event(int(self._frame.round), kind, text, member)
 
-    def _stream(self, number: int) -> Key:
-        # The trainer uses the run's key itself; 0 and 1 are births there, so streams start high.
-        return jax.random.fold_in(self._key, 2**31 + number)
+
+def _begin(
+    setup: Setup, report: Callable[[str], None] = lambda text: None
+) -> tuple[LocalTrainer, Frame]:
+    """The trainer and the Frame before the first round."""
+    experiment = setup.experiment
+    trainer = LocalTrainer(
+        setup.recipe, setup.task, members=experiment.members, budget=experiment.budget,
+        seed=experiment.seed, report=report,
+    )  # fmt: skip
+    genome = setup.recipe.space.sample(_stream(experiment, 0), experiment.members)
+    frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
+    return trainer, _budgeted(frame, experiment.budget, experiment)
+
+
+def _stream(experiment: Experiment, number: int) -> Key:
+    # Networks draw from the run's key folded with their birth numbers; these lie far above them.
+    return jax.random.fold_in(jax.random.key(experiment.seed), 2**31 + number)
 
 
 def _budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
     quota = min(remaining, experiment.members * experiment.round_steps)
-    return frame._replace(remaining=np.int32(remaining), quota=np.int32(quota))
+    return frame._replace(
+        remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
+    )
 
 
 def _describe(setup: Setup, frame: Frame, member: int, network: Network) -> Best:
@@ -269,3 +318,21 @@ def _reported(writer: store.Writer) -> Iterator[None]:
         with contextlib.suppress(Exception):
             writer.ended(state, f"{type(error).__name__}: {error}")
         raise
+
+
+@contextlib.contextmanager
+def _alive(writer: store.Writer, seconds: float = 5.0) -> Iterator[None]:
+    """Gives signs of life while a round or a compilation takes its time."""
+    over = threading.Event()
+
+    def beat():
+        while not over.wait(seconds):
+            writer.beat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

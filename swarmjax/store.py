@@ -102,8 +102,13 @@ class Writer:
         )
 
     def status(self, status: Status) -> None:
-        """Stores how the run stands now; the heartbeat is set here."""
-        self._put("status", status._replace(heartbeat=time.time())._asdict())
+        """Stores how the run stands now."""
+        self._put("status", status._asdict())
+        self.beat()
+
+    def beat(self) -> None:
+        """Stores a sign of life."""
+        self._put("heartbeat", time.time())
 
     def ended(self, state: str, text: str) -> None:
         """Stores that the run ended as `state` and why, whatever its status was."""
@@ -159,6 +164,7 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
     writer._put("version", VERSION)
     writer._put("config", config)
     writer._put("space", space.to_json())
+    writer.beat()
     return writer
 
 
@@ -196,7 +202,8 @@ class Reader:
 
     def status(self) -> Status:
         """How the run stands."""
-        return Status(**self._meta("status"))
+        status = Status(**self._meta("status"))
+        return status._replace(heartbeat=max(status.heartbeat, self._meta("heartbeat")))
 
     def rounds(self) -> list[int]:
         """Numbers of the rounds whose rows are stored, ascending."""

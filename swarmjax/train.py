@@ -122,7 +122,7 @@ class LocalTrainer:
         busy = np.flatnonzero(changed | (plan.steps > 0))
         work: dict[Any, list[int]] = {}
         for slot in busy:
-            work.setdefault(swarm.container[slot], []).append(slot)
+            work.setdefault(swarm.container[slot], []).append(int(slot))
         flops = self.recipe.family.flops
         order = sorted(work, key=lambda kind: -flops(kind) * plan.steps[work[kind]].sum())
         return {kind: np.asarray(work[kind]) for kind in order}
@@ -140,9 +140,10 @@ def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Fra
     """The Frame before anything was trained: genes, unknown scores, everyone alive."""
     unknown = np.full(members, np.nan, np.float32)
     zeros, none = np.zeros(members, np.int32), np.full(members, -1, np.int32)
+    zero = np.zeros((), np.int32)
     metrics = {f"valid_{name}": unknown for name in ("loss", *task.metrics)}
     return Frame(
-        round=np.int32(0), quota=np.int32(0), remaining=np.int32(0), loss=unknown, metrics=metrics,
+        round=zero, quota=zero, remaining=zero, loss=unknown, metrics=metrics,
         gradient_norm=unknown, steps=zeros, total_steps=zeros, alive=np.ones(members, bool),
         cost=_costs(recipe, task, genome), genome={k: np.asarray(v) for k, v in genome.items()},
         birth=none, lineage=none, space=recipe.space,
@@ -167,8 +168,9 @@ def _frame_after(recipe, task, swarm: Swarm, plan: Plan, frame: Frame, reports) 
         steps = plan.steps[slots]
         for mean, total in ((loss, report.loss), (norm, report.gradient_norm)):
             mean[slots] = np.where(steps > 0, total[real] / np.maximum(steps, 1), mean[slots])
+    remaining = np.asarray(frame.remaining - plan.steps.sum(), np.int32)
     return frame._replace(
-        round=np.int32(frame.round + 1), remaining=np.int32(frame.remaining - plan.steps.sum()),
+        round=np.asarray(frame.round + 1, np.int32), remaining=remaining,
         loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
         alive=alive, cost=_costs(recipe, task, plan.genome), genome=plan.genome,
         birth=swarm.birth, lineage=swarm.lineage,

@@ -6,7 +6,7 @@ network lives there. A network has a `birth` number that is never used twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -65,7 +65,7 @@ class Frame(NamedTuple):
     quota: Array
     remaining: Array
     loss: Array
-    metrics: dict[str, Array]
+    metrics: Mapping[str, Array]
     gradient_norm: Array
     steps: Array
     total_steps: Array

@@ -1,0 +1,229 @@
+"""The command line: run, runs, export, dashboard."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from swarmjax import fitness, progress, store
+from swarmjax.experiment import Experiment, builtin
+from swarmjax.policy import PlanError
+from swarmjax.run import DivergedError, Result, run
+from swarmjax.tasks import TASKS
+from swarmjax.types import InputError
+
+# Seconds without a sign of life after which a trainer counts as gone.
+GONE = 30.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings that replace those of the experiment.
+
+    Attributes:
+        members: networks alive at a time.
+        budget: training steps of all members together.
+        policy: a preset: swarm, pbt, random_search or grid_search.
+        directory: where the run is stored.
+        seed: of everything random.
+        dashboard: opens the dashboard beside the run.
+    """
+
+    members: int | None = None
+    budget: int | None = None
+    policy: str | None = None
+    directory: Path | None = None
+    seed: int | None = None
+    dashboard: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """Trains a swarm: a built-in task (digits, digits-noisy, spirals, teacher) or FILE.py."""
+
+    experiment: tyro.conf.Positional[str]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Lists the runs at or below a directory."""
+
+    directory: tyro.conf.Positional[Path] = Path("runs")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes the best network of a run, params.npz and genome.json, to a new directory."""
+
+    directory: tyro.conf.Positional[Path]
+    out: tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Serves the live view of a run on this machine, until Ctrl-C."""
+
+    directory: tyro.conf.Positional[Path]
+    port: int = 0
+    browser: bool = False
+
+
+def command_line(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 the run failed, 2 bad input, 130 interrupted."""
+    command = tyro.cli(
+        Run | Runs | Export | Dashboard,  # pyright: ignore[reportArgumentType]
+        args=arguments,
+        prog="swarmjax",
+        description="Train, watch and steer a swarm of neural networks.",
+    )
+    actions = {Run: _run, Runs: _runs, Export: _export, Dashboard: _dashboard}
+    sys.exit(_guarded(lambda: actions[type(command)](command)))
+
+
+def main(experiment: Experiment, arguments: list[str] | None = None) -> None:
+    """Makes an experiment file a program: it runs `experiment` as the command line asks."""
+    options = tyro.cli(Options, args=arguments, description="Runs this experiment.")
+    sys.exit(_guarded(lambda: _train(experiment, options)))
+
+
+def _guarded(action) -> int:
+    """Runs `action`; what a person can mend is told in one line instead of a traceback."""
+    try:
+        action()
+    except InputError as error:
+        print(f"swarmjax: {error}", file=sys.stderr)
+        return 2
+    except (DivergedError, PlanError) as error:
+        print(f"swarmjax: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("swarmjax: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(command: Run) -> None:
+    name = command.experiment
+    if name.endswith(".py"):
+        experiment = load(Path(name))
+    elif name in TASKS:
+        experiment = builtin(name)
+    else:
+        known = ", ".join(TASKS)
+        raise InputError(f"experiment {name!r} is neither a task ({known}) nor a file FILE.py")
+    _train(experiment, command.options)
+
+
+def load(path: Path) -> Experiment:
+    """The `experiment` that a Python file defines; raises InputError if it does not."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None, "a .py file has a loader"
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = f" line {frames[-1].lineno}" if frames else ""
+        raise InputError(f"{path}{line}: {type(error).__name__}: {error}") from error
+    experiment = getattr(module, "experiment", None)
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"{path} must define `experiment = sj.Experiment(...)`")
+    return experiment
+
+
+def _train(experiment: Experiment, options: Options) -> None:
+    given = {name: getattr(options, name) for name in vars(options) if name != "dashboard"}
+    experiment = replace(experiment, **{k: v for k, v in given.items() if v is not None})
+    viewers: list[subprocess.Popen] = []
+
+    def started(directory: Path) -> None:
+        if options.dashboard:
+            command = [sys.executable, "-m", "swarmjax", "dashboard", str(directory), "--browser"]
+            viewers.append(subprocess.Popen(command))
+
+    try:
+        result = run(experiment, display=progress.Terminal(), started=started)
+        _conclude(result)
+        for viewer in viewers:
+            print("the dashboard stays open until Ctrl-C")
+            viewer.wait()
+    finally:
+        for viewer in viewers:
+            viewer.terminate()
+
+
+def _conclude(result: Result) -> None:
+    """The best members, where the run is, and how to look at it."""
+    frame, console = result.frame, Console()
+    score = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
+    order = [int(i) for i in np.argsort(-score, kind="stable")[:10]]
+    columns = {**frame.metrics, "step": frame.total_steps}
+    console.print(progress.best_table(frame.space, frame.genome, columns, order))
+    best = ", ".join(f"{name} {value:.4f}" for name, value in sorted(result.best.scores.items()))
+    console.print(f"best ever: member {result.best.member} in round {result.best.round}: {best}")
+    console.print(f"run directory: {escape(str(result.directory))}", soft_wrap=True)
+    console.print(f"dashboard: swarmjax dashboard {escape(str(result.directory))}", soft_wrap=True)
+
+
+def _runs(command: Runs) -> None:
+    table = Table(box=None)
+    for column in ("directory", "state", "task", "members", "rounds", "member-steps", "best"):
+        table.add_column(column, overflow="fold")
+    for directory in store.list_runs(command.directory):
+        table.add_row(*(escape(text) for text in _row(directory)))
+    if not table.row_count:
+        raise InputError(f"no run at or below {command.directory}")
+    Console().print(table)
+
+
+def _row(directory: Path) -> tuple[str, ...]:
+    try:
+        reader = store.open_run(directory)
+        config, status = reader.config, reader.status()
+        reader.close()
+    except InputError as error:
+        return (str(directory), f"unreadable: {error}")
+    gone = status.state == "running" and time.time() - status.heartbeat > GONE
+    best = "-" if status.best is None else f"{config['metric']} {status.best:.4f}"
+    done = f"{status.done:,} of {status.budget:,}"
+    state = "trainer gone" if gone else status.state
+    return (str(directory), state, config["task"], str(status.members),
+            str(status.round), done, best)  # fmt: skip
+
+
+def _export(command: Export) -> None:
+    reader = store.open_run(command.directory)
+    reader.best()
+    reader.close()
+    if command.out.exists():
+        raise InputError(f"{command.out} exists already; choose another place")
+    try:
+        shutil.copytree(command.directory / "best", command.out)
+    except OSError as error:
+        raise InputError(f"cannot write {command.out}: {error}") from None
+    print(f"wrote {command.out / 'params.npz'} and {command.out / 'genome.json'}")
+
+
+def _dashboard(command: Dashboard) -> None:
+    # Imported here: training needs none of the dashboard's libraries.
+    from viz.app import serve
+
+    serve(command.directory, port=command.port, open_browser=command.browser)

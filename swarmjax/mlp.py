@@ -1,0 +1,174 @@
+"""The family of multilayer perceptrons: many depths, widths and activations in one program.
+
+In its container a narrow network is padded with zeros, which stay zero under training, and a
+shallow one skips the layers it does not have.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swarmjax.activations import ACTIVATIONS, activate, coefficients
+from swarmjax.models import Family, Sizes
+from swarmjax.space import Choice, Space
+from swarmjax.types import InputError
+
+# Key of the last layer, the same however many hidden layers come before it.
+_HEAD = 2**15
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron: `depth` hidden layers of `width` units, then `outputs` numbers."""
+
+    outputs: int
+    depth: int = 2
+    width: int = 64
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps `x` `[B, ...]` to `[B, outputs]`."""
+        x = x.reshape(x.shape[0], -1)
+        for _ in range(self.depth):
+            x = ACTIVATIONS[self.activation](nn.Dense(self.width)(x))
+        return nn.Dense(self.outputs)(x)
+
+
+class Box(NamedTuple):
+    """Container of MLPs: at most `depth` hidden layers of at most `width` units."""
+
+    depth: int
+    width: int
+
+
+@cache
+def mlp(space: Space, features: int, outputs: int) -> Family:
+    """The family of MLPs whose depth, width and activation are genes of `space` where it has them.
+
+    Raises:
+        InputError: an activation is unknown, or depth or width is not a positive whole number.
+    """
+    names = _activations(space)
+    for gene in ("depth", "width"):
+        _check_sizes(space, gene)
+    table = coefficients(names)
+    idempotent = np.asarray([name == "relu" for name in names])
+
+    def contain(architecture):
+        sizes = dict(architecture)
+        return Box(int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width)))
+
+    def sizes(box, numbers):
+        depth, width = numbers.get("depth", box.depth), numbers.get("width", box.width)
+        return Sizes(depth, width, jnp.asarray(idempotent)[numbers.get("activation", 0)])
+
+    def init(key, box, numbers):
+        return {"params": _init_dense(key, box, features, outputs, sizes(box, numbers))}
+
+    def apply(box, variables, x, numbers, key=None):
+        del key
+        coefficient = jnp.asarray(table)[numbers.get("activation", 0)]
+        return _forward(variables["params"], x, box, sizes(box, numbers).depth, coefficient), {}
+
+    def flops(box):
+        hidden = features * box.width + (box.depth - 1) * box.width**2 + box.width * outputs
+        return 6.0 * hidden
+
+    def crop(variables, architecture):
+        return {"params": _crop_dense(variables["params"], contain(architecture))}
+
+    def build(values):
+        return MLP(
+            outputs,
+            int(values.get("depth", MLP.depth)),
+            int(values.get("width", MLP.width)),
+            str(values.get("activation", names[0])),
+        )
+
+    def cover(a, b):
+        return Box(max(a.depth, b.depth), max(a.width, b.width))
+
+    genes = frozenset(("depth", "width", "activation"))
+    return Family(init, apply, contain, cover, flops, crop, build, genes, sizes)
+
+
+def _init_dense(key, box, features, outputs, sizes):
+    depth, width, _ = sizes
+    names = [f"Dense_{i}" for i in range(box.depth)] + ["head"]
+    rows = [features] + [box.width] * box.depth
+    draws = _draw(key, rows, max(box.width, outputs))
+    params = {}
+    for i, (name, draw) in enumerate(zip(names, draws, strict=True)):
+        columns, fan_out = (outputs, outputs) if name == "head" else (box.width, width)
+        fan_in = width if i else features
+        used = (jnp.arange(rows[i])[:, None] < fan_in) & (jnp.arange(columns) < fan_out)[None]
+        used &= (name == "head") | (i < depth)
+        scale = jnp.sqrt(3.0 / jnp.asarray(fan_in, jnp.float32))
+        kernel = jnp.where(used, draw[:, :columns] * scale, 0.0)
+        params[name] = {"kernel": kernel, "bias": jnp.zeros(columns)}
+    return params
+
+
+def _draw(key, rows, columns):
+    """Uniform draws in `[-1, 1)` for layers of `rows` rows each, the head last.
+
+    One key per row, and only exact arithmetic on its bits: an entry's value then does not depend,
+    to the last bit, on how far a kernel is padded.
+    """
+    places = [*range(len(rows) - 1), _HEAD]
+    rows_of = [place * 2**16 + np.arange(n) for place, n in zip(places, rows, strict=True)]
+    ids = np.concatenate(rows_of).astype(np.uint32)
+    # One generator for all layers, since each one in a program costs a second to compile.
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+    draws = jax.vmap(lambda k: jax.random.uniform(k, (columns,), minval=-1.0, maxval=1.0))(keys)
+    return jnp.split(draws, np.cumsum(rows)[:-1])
+
+
+def _forward(params, x, box, depth, coefficient):
+    x = x.reshape(x.shape[0], -1)
+    for i in range(box.depth):
+        layer = params[f"Dense_{i}"]
+        hidden = activate(x @ layer["kernel"] + layer["bias"][None], coefficient)
+        x = hidden if i == 0 else jnp.where(i < depth, hidden, x)
+    return x @ params["head"]["kernel"] + params["head"]["bias"][None]
+
+
+def _crop_dense(params, box):
+    out = {}
+    for i in range(box.depth):
+        layer = params[f"Dense_{i}"]
+        rows = layer["kernel"].shape[0] if i == 0 else box.width
+        out[f"Dense_{i}"] = {
+            "kernel": layer["kernel"][:rows, : box.width],
+            "bias": layer["bias"][: box.width],
+        }
+    head = params["head"]
+    out[f"Dense_{box.depth}"] = {"kernel": head["kernel"][: box.width], "bias": head["bias"]}
+    return out
+
+
+def _activations(space: Space) -> tuple[str, ...]:
+    gene = space["activation"] if "activation" in space else Choice(("relu",))
+    options = gene.options if isinstance(gene, Choice) else ()
+    names = tuple(str(option) for option in options)
+    if not names or any(name not in ACTIVATIONS for name in names):
+        raise InputError(
+            f"gene 'activation' must choose among {', '.join(ACTIVATIONS)}; "
+            f"got {', '.join(names) or 'a range'}"
+        )
+    return names
+
+
+def _check_sizes(space: Space, name: str) -> None:
+    if name not in space:
+        return
+    gene = space[name]
+    sizes = gene.options if isinstance(gene, Choice) and gene.structural else ()
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise InputError(f"gene {name!r} must be structure(...) of whole numbers >= 1, got {gene}")
