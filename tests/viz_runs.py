@@ -1,4 +1,4 @@
-"""Synthetic run directories, written through the store, with a swarm that learns, copies and dies."""
+"""Synthetic run directories, written through the store, of a swarm that learns, copies, dies."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ class Swarm:
             self._exploit(parent)
         steps = self.random.integers(20, 60, n)
         self.total = self.total[parent] + steps
-        progress = 1 - np.exp(-self.total * self.skill / 500)
-        accuracy = 0.1 + 0.88 * np.clip(progress + self.random.normal(0, 0.01, n), 0, 1)
-        loss = 2.3 * np.exp(-3 * progress) + self.random.gamma(2, 0.01, n)
+        progress = 1 - np.exp(-self.total * self.skill / 1500)
+        peak = 0.55 + 0.2 * np.clip(self.skill, 0, 1.6)
+        accuracy = 0.1 + peak * np.clip(progress + self.random.normal(0, 0.008, n), 0, 1)
+        loss = 2.3 * np.exp(-3 * progress * peak) + self.random.gamma(2, 0.01, n)
         if self.round == 4 and n > 4:
             self.alive[3] = False
         accuracy, loss = (np.where(self.alive, v, np.nan) for v in (accuracy, loss))
@@ -68,7 +69,7 @@ class Swarm:
     def _exploit(self, parent: np.ndarray) -> None:
         score = np.where(self.alive, self.total * self.skill, -1)
         order = np.argsort(score)
-        cut = max(1, self.members // 8)
+        cut = max(1, self.members // 16)
         losers, winners = order[:cut], self.random.choice(order[-cut:], cut)
         losers = losers[self.alive[losers]]
         winners = winners[: len(losers)]
@@ -76,6 +77,9 @@ class Swarm:
         self.birth[losers] = self.birth.max() + 1 + np.arange(len(losers))
         self.lineage = self.lineage[parent]
         self.genome = {name: values[parent] for name, values in self.genome.items()}
+        if "learning_rate" in self.genome:
+            self.genome["learning_rate"][losers] *= self.random.choice([0.8, 1.25], len(losers))
+            self.genome = {k: np.array(v) for k, v in self.space.clip(self.genome).items()}
         self.skill = self._skill()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -16,15 +17,17 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
+from tornado.websocket import WebSocketClosedError
 
 from swarmjax.types import InputError
-from viz import graph, theme, words
+from viz import layout, theme, words
 from viz.selection import Selection
 from viz.source import Feed, Snapshot
 from viz.views import Views
 
 HOST = "127.0.0.1"
 PERIOD = 500
+SCROLL = {"overflow-y": "auto", "padding": "12px", "gap": "12px", "box-sizing": "border-box"}
 
 
 class Dashboard:
@@ -34,13 +37,15 @@ class Dashboard:
         self.feed = feed
         self.seen: Snapshot | None = None
         self.selection = Selection()
-        self.header, self.note = words.pane(), words.pane()
-        self.waiting = words.pane()
-        self.main = pn.Column(self.note, self.waiting, sizing_mode="stretch_width", margin=12)
+        self.header, self.note, self.waiting = words.pane(), words.pane(), words.pane()
+        self.top = pn.Row(self.header, sizing_mode="stretch_width", margin=0)
+        self.main = pn.Column(
+            self.note, self.waiting, sizing_mode="stretch_both", margin=0, styles=SCROLL
+        )
         self.views: Views | None = None
         self.page = pmui.Page(
             meta_title="swarmjax",
-            header=[self.header],
+            header=[self.top],
             main=[self.main],
             busy_indicator=None,
             sx=theme.PAGE,
@@ -69,8 +74,8 @@ class Dashboard:
 
     def _repaint(self, *_events: Any) -> None:
         dark = self.page.dark_theme
-        for part in (self.header, self.main):
-            part.stylesheets = [theme.variables(dark), words.CSS]
+        for part in (self.top, self.main):
+            part.stylesheets = [theme.variables(dark)]
         if self.views is not None:
             self.views.repaint(dark)
 
@@ -93,7 +98,7 @@ def serve(
     Raises:
         InputError: the directory holds no run, or the port is taken.
     """
-    feed = Feed(directory, graph.arrange_all)
+    feed = Feed(directory, layout.arrange_all)
     port = _free(port)
     url = f"http://{HOST}:{port}/"
     hv.extension("bokeh")  # pyright: ignore[reportCallIssue]
@@ -108,6 +113,7 @@ def serve(
     feed.poll()
     feed.start()
     server.start()
+    server.io_loop.asyncio_loop.set_exception_handler(_report)
     (ready or _print_address)(url)
     try:
         server.io_loop.start()
@@ -121,6 +127,12 @@ def _open_page(feed: Feed) -> pmui.Page:
     dashboard = Dashboard(feed)
     pn.state.add_periodic_callback(dashboard.tick, period=PERIOD)
     return dashboard.page
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Passes errors on, except that a page was closed while it was being written to."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 def _free(port: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import holoviews as hv
@@ -10,7 +11,7 @@ from holoviews.operation.datashader import rasterize
 
 from viz import metrics
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, pick_colors
+from viz.theme import TOOLS, Look, figure, pick_colors, styled
 
 MAX_CELLS = 60_000
 MAX_DEATHS = 300
@@ -36,7 +37,8 @@ def plot(
     if cells(history) > MAX_CELLS:
         image = rasterize(full, dynamic=False, **PIXELS)
     ramp = look.ramp[::-1] if told.better < 0 else look.ramp
-    shown = _hoverable(image, history, told, sequence).opts(
+    shown = styled(
+        _hoverable(image, history, told, sequence),
         cmap=list(ramp),
         clim=metrics.limits(full.dimension_values("z"), told),
         clipping_colors={"NaN": look.line},
@@ -49,7 +51,7 @@ def plot(
         hover_formatters={"@value": "printf"},
     )
     parts = [shown, _deaths(history, sequence, look), _frames(history, sequence, members, look)]
-    return hv.Overlay(parts).opts(hv.opts.Overlay(**_style(history)))
+    return styled(hv.Overlay(parts), **_style(history))
 
 
 def order(history: History, rows: str) -> np.ndarray:
@@ -124,8 +126,13 @@ def _hoverable(
 def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
     found = deaths(history)[-MAX_DEATHS:]
     height = np.argsort(sequence)[found[:, 1]]
-    return hv.Points((history.rounds[found[:, 0]], height), ["at", "row"]).opts(
-        marker="x", size=7, color=look.dead, line_width=2, nonselection_alpha=1.0
+    return styled(
+        hv.Points((history.rounds[found[:, 0]], height), ["at", "row"]),
+        marker="x",
+        size=7,
+        color=look.dead,
+        line_width=2,
+        nonselection_alpha=1.0,
     )
 
 
@@ -138,7 +145,10 @@ def _frames(
         (left, height[member] + side, right, height[member] + side, color)
         for member, color in pick_colors(members, look).items()
         for side in (-0.5, 0.5)
-    ]
-    return hv.Segments(lines, ["at", "row", "end", "row2"], "color").opts(
-        color="color", line_width=2, nonselection_alpha=1.0
+    ] or [(math.nan,) * 4 + (look.ink,)]
+    return styled(
+        hv.Segments(lines, ["at", "row", "end", "row2"], "color"),
+        color="color",
+        line_width=2,
+        nonselection_alpha=1.0,
     )

@@ -22,7 +22,7 @@ def columns(history: History) -> dict[str, str]:
     genes = [name for name, _ in history.space.genes]
     structural = [name for name in genes if name in history.space.structural]
     rest = [name for name in genes if name not in structural]
-    names = [*scores, "train_loss", "step", *structural, *rest]
+    names = [*scores, *structural, *rest, "train_loss", "step", "birth"]
     return {metrics.describe(name, history.space).label: name for name in names}
 
 
@@ -33,7 +33,7 @@ def rows(history: History, members: tuple[int, ...] = ()) -> list[dict[str, Any]
     extra = [m for m in members if m < history.members and place[m] >= LIMIT]
     shown = [*ranking[:LIMIT].tolist(), *sorted(extra, key=lambda m: int(place[m]))]
     texts = [_texts(history, name) for name in columns(history).values()]
-    alive, birth = history.last("alive"), history.last("birth")
+    alive = history.last("alive")
     return [
         {
             "member": m,
@@ -41,7 +41,6 @@ def rows(history: History, members: tuple[int, ...] = ()) -> list[dict[str, Any]
             "cells": [
                 str(place[m] + 1) if alive[m] else "dead",
                 str(m),
-                str(birth[m]),
                 *(column[m] for column in texts),
             ],
         }
@@ -51,13 +50,13 @@ def rows(history: History, members: tuple[int, ...] = ()) -> list[dict[str, Any]
 
 def headings(history: History) -> list[str]:
     """Column headings, as in `rows`."""
-    return ["rank", "member", "network", *columns(history)]
+    return ["rank", "member", *columns(history)]
 
 
 def numeric(history: History) -> list[bool]:
     """Which columns hold numbers."""
     kinds = [history.last(name).dtype.kind in "fiu" for name in columns(history).values()]
-    return [True, True, True, *kinds]
+    return [True, True, *kinds]
 
 
 def _texts(history: History, name: str) -> list[str]:

@@ -12,7 +12,12 @@ from viz.source import History
 _HIDDEN = frozenset("round time member birth lineage parent fresh alive steps".split())
 _LOWER = ("loss", "error", "perplexity", "mae", "mse", "rmse")
 _LOG = frozenset(("gradient_norm", "cost"))
-_LABELS = {"step": "training steps", "cost": "FLOPs per step", "train_loss": "training loss"}
+_LABELS = {
+    "step": "training steps",
+    "birth": "network",
+    "cost": "FLOPs per step",
+    "train_loss": "training loss",
+}
 
 
 class Metric(NamedTuple):

@@ -7,12 +7,15 @@ to stand out from each background.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from bokeh.core.properties import value
 
-FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
+FONT = "Inter, Roboto, Helvetica, Arial, sans-serif"
 TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
+
+Element = TypeVar("Element")
 
 
 class Look(NamedTuple):
@@ -49,7 +52,7 @@ def _ramp(*anchors: str) -> tuple[str, ...]:
     rgb = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in anchors])
     at = np.linspace(0, len(anchors) - 1, 256)
     channels = [np.interp(at, np.arange(len(anchors)), rgb[:, c]) for c in range(3)]
-    return tuple("#%02x%02x%02x" % tuple(shade) for shade in np.stack(channels, 1).astype(int))
+    return tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.stack(channels, 1).astype(int))
 
 
 LIGHT = Look(
@@ -75,7 +78,7 @@ DARK = Look(
     accent="#7cb7ff",
     good="#4fd08b",
     dead="#ff6b8b",
-    ramp=_ramp("#263246", "#2a5674", "#238a8d", "#3fbc80", "#a8db4f", "#fff59b"),
+    ramp=_ramp("#3b4a66", "#2f6585", "#259094", "#3fbc80", "#a8db4f", "#fff59b"),
     picks=("#ff9f4a", "#5cc8ff", "#45d6a3", "#f29ccb", "#f4e04d", "#b3a4ff", "#8ce0e6", "#e0e0e0"),
 )
 
@@ -112,6 +115,7 @@ PAGE = {
         "color": "var(--mui-palette-text-primary)",
         "boxShadow": "inset 0 -1px var(--mui-palette-divider)",
     },
+    "& .header .MuiLinearProgress-root": {"display": "none"},
     "& .main": {"backgroundColor": "var(--mui-palette-background-default)"},
 }
 
@@ -132,6 +136,8 @@ def figure(**options: Any) -> dict[str, Any]:
         "responsive": True,
         "min_height": 120,
         "title": "",
+        # As the page sets them, or an update would change them.
+        "fontsize": {"labels": "1em", "ticks": "0.925em"},
         "toolbar": "right",
         "autohide_toolbar": True,
         "default_tools": [],
@@ -139,6 +145,21 @@ def figure(**options: Any) -> dict[str, Any]:
         "hooks": [_finish],
     }
     return shared | options
+
+
+def letters(**options: Any) -> dict[str, Any]:
+    """Options of text inside a figure; `options` are set on bokeh's glyph."""
+    glyph = {"text_font": value(FONT)} | options
+    return {
+        "text_font_size": "8.5pt",
+        "backend_opts": {f"glyph.{name}": setting for name, setting in glyph.items()},
+    }
+
+
+def styled(element: Element, **options: Any) -> Element:
+    """The element, with plot options set on it."""
+    element.opts(**options)  # pyright: ignore[reportAttributeAccessIssue]
+    return element
 
 
 def _finish(plot: Any, _element: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import holoviews as hv
@@ -9,7 +10,7 @@ import numpy as np
 
 from viz import metrics
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, pick_colors
+from viz.theme import TOOLS, Look, figure, letters, pick_colors, styled
 
 TOP = 5
 BINS = 60
@@ -45,18 +46,26 @@ def plot(
     chosen = shown(history, members, look)
     colors = pick_colors(chosen, look)
     band = spread(x, y)
+    drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
+    room = _room(drawn[np.isfinite(drawn)], told)
     parts = [
-        hv.Area((band.at, band.low, band.high), "t", ["low", "high"]).opts(
-            color=look.band, alpha=0.28, line_alpha=0
+        styled(
+            hv.Area((band.at, band.low, band.high), "t", ["low", "high"]),
+            color=look.band,
+            alpha=0.28,
+            line_alpha=0,
         ),
-        hv.Curve((band.at, band.middle), "t", "low").opts(
-            color=look.muted, line_width=1.5, line_dash="dashed"
+        styled(
+            hv.Curve((band.at, band.middle), "t", "low"),
+            color=look.muted,
+            line_width=1.5,
+            line_dash="dashed",
         ),
         _lines(x, y, colors),
-        _marks(history, x, y, colors),
-        _ends(x, y, colors),
+        _marks(history, x, y, colors, look),
+        _ends(x, y, colors, room, told),
     ]
-    return hv.Overlay(parts).opts(hv.opts.Overlay(**_style(told, axis, x, y, band, chosen)))
+    return styled(hv.Overlay(parts), **_style(told, axis, x, room))
 
 
 def times(history: History, axis: str) -> np.ndarray:
@@ -93,54 +102,85 @@ def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Contours:
     paths = [
         {"t": x[:, member], "v": y[:, member], "color": color} for member, color in colors.items()
     ]
-    return hv.Contours(paths, ["t", "v"], "color").opts(color="color", line_width=2.2)
+    return styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2)
 
 
-def _marks(history: History, x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Points:
+def _marks(
+    history: History, x: np.ndarray, y: np.ndarray, colors: dict[int, str], look: Look
+) -> hv.Points:
     copied = history.column("parent") != history.column("member")
     spots = [
         (x[r, member], y[r, member], color)
         for member, color in colors.items()
         for r in np.flatnonzero(copied[:, member] & np.isfinite(y[:, member]))
-    ]
-    return hv.Points(spots, ["t", "v"], "color").opts(
-        color="color", size=7, line_color="white", line_width=1
+    ] or [(math.nan, math.nan, look.ink)]
+    return styled(
+        hv.Points(spots, ["t", "v"], "color"),
+        color="color",
+        size=7,
+        line_color="white",
+        line_width=1,
     )
 
 
-def _ends(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Labels:
-    """Each line's member number, just after its last finite value."""
-    ends = []
-    for member, color in colors.items():
-        finite = np.flatnonzero(np.isfinite(y[:, member]))
-        if finite.size:
-            ends.append((x[finite[-1], member], y[finite[-1], member], f" {member}", color))
-    return hv.Labels(ends, ["t", "v"], ["text", "color"]).opts(
-        text_color="color", text_font_size="8.5pt", text_align="left", text_font_style="bold"
+def _ends(
+    x: np.ndarray,
+    y: np.ndarray,
+    colors: dict[int, str],
+    room: tuple[float, float],
+    metric: metrics.Metric,
+) -> hv.Labels:
+    """Each line's member number, just after its last finite value, none above another."""
+    finite = np.isfinite(y)
+    last = {member: int(np.flatnonzero(finite[:, member])[-1])
+            for member in colors if finite[:, member].any()}  # fmt: skip
+    bottom, top = metrics.scaled(np.array(room), metric)
+    wished = {m: float(metrics.scaled(y[r, m : m + 1], metric)[0]) for m, r in last.items()}
+    gap = 0.06 * (top - bottom)
+    heights = spaced(wished, bottom + gap / 2, top - gap / 2, gap=gap)
+    ends = [
+        (x[last[m], m], metrics.unscaled(height, metric), f"  {m}", colors[m])
+        for m, height in heights.items()
+    ] or [(math.nan, math.nan, "", "black")]
+    return styled(
+        hv.Labels(ends, ["t", "v"], ["text", "color"]),
+        text_color="color",
+        text_align="left",
+        text_font_style="bold",
+        **letters(),
     )
+
+
+def spaced(wished: dict[int, float], bottom: float, top: float, *, gap: float) -> dict[int, float]:
+    """Heights near the wished ones, at least `gap` apart and below `top` where they all fit."""
+    ascending = sorted(wished, key=lambda key: wished[key])
+    heights: dict[int, float] = {}
+    floor = bottom
+    for key in ascending:
+        heights[key] = max(wished[key], floor)
+        floor = heights[key] + gap
+    ceiling = top
+    for key in reversed(ascending):
+        heights[key] = min(heights[key], ceiling)
+        ceiling = heights[key] - gap
+    return heights
 
 
 def _style(
-    metric: metrics.Metric,
-    axis: str,
-    x: np.ndarray,
-    y: np.ndarray,
-    band: Band,
-    chosen: tuple[int, ...],
+    metric: metrics.Metric, axis: str, x: np.ndarray, room: tuple[float, float]
 ) -> dict[str, Any]:
     left, right = float(x.min()), float(x.max())
-    drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
     return figure(
         xlabel="round" if axis == "round" else "training steps",
         ylabel="",
         logy=metric.log,
         xlim=(left, right + 0.06 * (right - left) + 0.5),
-        ylim=_room(drawn[np.isfinite(drawn)], metric),
+        ylim=room,
         framewise=True,
         shared_axes=False,
         show_legend=False,
         show_grid=True,
-        gridstyle={"xgrid_line_alpha": 0},
+        gridstyle={"xgrid_line_color": None},
         active_tools=[],
         tools=TOOLS,
     )

@@ -8,8 +8,9 @@ from typing import Any
 import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
+from holoviews.streams import BoundsXY, Pipe, Tap
 
-from viz import graph, heatmap, members, metrics, theme, trajectories, words
+from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
 from viz.selection import Selection
 from viz.source import History, Snapshot
 
@@ -19,7 +20,7 @@ GRID = {
     "display": "grid",
     "gap": "12px",
     "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 560px), 1fr))",
-    "grid-auto-rows": "max(370px, calc((100vh - 104px) / 2))",
+    "grid-auto-rows": "max(370px, calc((100vh - 106px) / 2))",
 }
 
 
@@ -28,7 +29,7 @@ class Plot:
 
     def __init__(self, make: Callable[..., hv.Overlay]):
         self._make = make
-        self._pipe: hv.streams.Pipe | None = None
+        self._pipe: Pipe | None = None
         self._frame: Any = None
         self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
 
@@ -38,7 +39,7 @@ class Plot:
             self._pipe.send(arguments)
             return
         self._frame = frame
-        self._pipe = hv.streams.Pipe(data=arguments)
+        self._pipe = Pipe(data=arguments)
         plot = hv.DynamicMap(lambda data: self._make(**data), streams=[self._pipe])
         self.watch(plot)
         self.pane.object = plot
@@ -61,7 +62,7 @@ class Views:
         self.heatmap.watch = self._watch_heatmap
         self.table = members.MemberTable(selection.toggle, sizing_mode="stretch_both", margin=0)
         self.captions = {name: words.pane() for name in ("graph", "heatmap", "lines", "table")}
-        self.grid = pn.Column(*self._cards(), styles=GRID, sizing_mode="stretch_width", margin=0)
+        self.grid = pn.Column(*self._cards(), styles=GRID, sizing_mode="stretch_both", margin=0)
         selection.param.watch(lambda _event: self.draw(), "members")
         self.draw()
 
@@ -91,7 +92,7 @@ class Views:
     def _make_controls(self, history: History) -> None:
         options = metrics.selectable(history)
         first = next(iter(options.values()))
-        kinds = graph.kinds(history.space)
+        kinds = layout.kinds(history.space)
         self.color = _select("Color", options, first, self._draw_graph)
         self.size = _select("Size", options, first, self._draw_graph)
         self.kind = _select("Edges: similar", kinds, kinds[0], self._draw_graph)
@@ -116,17 +117,17 @@ class Views:
         ]
 
     def _draw_graph(self, *_events: Any) -> None:
-        layout = self.snapshot.derived[self.kind.value]
+        placed = self.snapshot.derived[self.kind.value]
         self.graph.draw(
             history=self.history,
-            layout=layout,
+            layout=placed,
             color=self.color.value,
             size=self.size.value,
             members=self.selection.members,
             look=self.look,
         )
         self.captions["graph"].object = words.graph_caption(
-            self.history, layout, self.kind.value, self.color.value, self.look
+            self.history, placed, self.kind.value, self.color.value, self.look
         )
 
     def _draw_heatmap(self, *_events: Any) -> None:
@@ -168,24 +169,24 @@ class Views:
         self.none.disabled = not picked
 
     def _watch_graph(self, plot: hv.DynamicMap) -> None:
-        self._taps = hv.streams.Tap(source=plot)
+        self._taps = Tap(source=plot)
         self._taps.add_subscriber(self._tap_graph)
-        self._boxes = hv.streams.BoundsXY(source=plot)
+        self._boxes = BoundsXY(source=plot)
         self._boxes.add_subscriber(self._box_graph)
 
     def _watch_heatmap(self, plot: hv.DynamicMap) -> None:
-        self._rows_tapped = hv.streams.Tap(source=plot)
+        self._rows_tapped = Tap(source=plot)
         self._rows_tapped.add_subscriber(self._tap_heatmap)
 
     def _tap_graph(self, x: float | None = None, y: float | None = None) -> None:
         if x is not None and y is not None:
-            member = graph.pick(self.snapshot.derived[self.kind.value], x, y)
+            member = layout.pick(self.snapshot.derived[self.kind.value], x, y)
             if member is not None:
                 self.selection.toggle(member)
 
     def _box_graph(self, bounds: tuple[float, float, float, float] | None = None) -> None:
         if bounds is not None:
-            self.selection.replace(graph.inside(self.snapshot.derived[self.kind.value], bounds))
+            self.selection.replace(layout.inside(self.snapshot.derived[self.kind.value], bounds))
 
     def _tap_heatmap(self, x: float | None = None, y: float | None = None) -> None:
         if x is not None and y is not None:
@@ -196,7 +197,13 @@ class Views:
 
 def _select(label: str, options: Any, value: str, changed: Callable[..., None]) -> pmui.Select:
     select = pmui.Select(
-        label=label, options=options, value=value, size="small", width=150, margin=(4, 0, 0, 8)
+        label=label,
+        options=options,
+        value=value,
+        size="small",
+        width=158,
+        margin=(4, 0, 0, 8),
+        sx={"& .MuiSelect-select": {"padding": "6px 26px 6px 10px", "fontSize": "12.5px"}},
     )
     select.param.watch(changed, "value")
     return select

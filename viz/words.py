@@ -6,9 +6,11 @@ import html
 import math
 from pathlib import Path
 
+import numpy as np
 import panel as pn
 
 from viz import graph, heatmap, members, metrics, trajectories
+from viz.layout import Layout
 from viz.source import History, Snapshot
 from viz.theme import Look
 
@@ -101,7 +103,7 @@ def scale(history: History, name: str, look: Look, *, whole: bool) -> str:
     if whole:
         values = heatmap.values(history, metric)
     else:
-        values = np_alive(history, name, metric)
+        values = _living(history, name, metric)
     low, high = metrics.limits(values, metric)
     ramp = look.ramp[::-1] if metric.better < 0 else look.ramp
     colors = ",".join(ramp[:: len(ramp) // 12])
@@ -112,24 +114,22 @@ def scale(history: History, name: str, look: Look, *, whole: bool) -> str:
     )
 
 
-def np_alive(history: History, name: str, metric: metrics.Metric):
+def _living(history: History, name: str, metric: metrics.Metric) -> np.ndarray:
     """Scaled values of the latest round, the living only."""
     return metrics.scaled(history.last(name)[history.last("alive")], metric)
 
 
-def graph_caption(history: History, layout: graph.Layout, kind: str, color: str, look: Look) -> str:
+def graph_caption(history: History, placed: Layout, kind: str, color: str, look: Look) -> str:
     """What the graph shows, in words."""
     dead = int((~history.last("alive")).sum())
-    edges = len(layout.edges)
+    edges = len(placed.edges)
     cut = f"{min(edges, graph.MAX_EDGES):,} of {edges:,} edges shown" if edges else "no edges"
     metric = metrics.describe(color, history.space)
     return _caption(
         scale(history, color, look, whole=False)
         + _text(f"{metric.label}{_direction(metric)}")
         + _dead(dead, look)
-        + _text(
-            f"{history.members:,} members, joined to the {graph.NEIGHBOURS} nearest by {kind}; {cut}"
-        )
+        + _text(f"{history.members:,} members joined to the nearest by {kind}; {cut}")
     )
 
 
