@@ -1,0 +1,269 @@
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from swarmjax import space, store
+from swarmjax.policy import keep
+from swarmjax.telemetry import frame_table, plan_from_table, plan_table
+from swarmjax.types import InputError
+
+SPACE = space.Space(rate=space.log_uniform(1e-3, 1.0), depth=space.structure(1, 2))
+STATUS = store.Status("running", 1, 10, 100, None, 2, 2, 0.0)
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = store.create(tmp_path / "run", {"seed": 1}, SPACE)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def reader(writer):
+    reader = store.open_run(writer.directory)
+    yield reader
+    reader.close()
+
+
+def rows(round, members=2):
+    return pa.table({"round": np.full(members, round, np.int32), "member": np.arange(members)})
+
+
+def test_everything_comes_back(writer, reader, frames):
+    frame = frames([0.1, np.nan], space=SPACE)
+    plan = jax.device_get(keep(frame))
+    writer.plan(1, plan_table(plan))
+    writer.frame(1, frame_table(plan, frame, time=1.5))
+    writer.event(1, "died", "not finite", member=1)
+    writer.status(STATUS)
+    writer.best({"dense/kernel": np.eye(2, dtype=np.float32)}, {"genome": {"rate": 0.1}})
+    assert reader.config == {"seed": 1}
+    assert reader.space == SPACE
+    assert reader.rounds() == [1]
+    assert reader.frames()["rate"].to_numpy().tobytes() == np.asarray(plan.genome["rate"]).tobytes()
+    ((round, table),) = reader.plans()
+    assert round == 1
+    assert jax.tree.all(jax.tree.map(np.array_equal, plan_from_table(table), plan))
+    (event,) = reader.events()
+    assert event[2:] == (1, "died", 1, "not finite")
+    assert reader.status()._replace(heartbeat=0.0) == STATUS
+    assert reader.status().heartbeat > 1e9
+    params, record = reader.best()
+    np.testing.assert_array_equal(params["dense/kernel"], np.eye(2))
+    assert record == {"genome": {"rate": 0.1}}
+
+
+def test_rounds_come_in_order_and_from_where_asked(writer, reader):
+    for round in (10, 2, 1, 1_000_000):
+        writer.frame(round, rows(round))
+    assert reader.rounds() == [1, 2, 10, 1_000_000]
+    assert reader.frames(since=3)["round"].to_pylist() == [10, 10, 1_000_000, 1_000_000]
+    with pytest.raises(InputError, match="no finished round from 2000000"):
+        reader.frames(since=2_000_000)
+
+
+def test_a_round_written_twice_holds_the_last(writer, reader):
+    writer.frame(1, rows(1))
+    writer.frame(1, rows(1, members=5))
+    assert reader.frames().num_rows == 5
+
+
+def test_events_are_followed_by_id(writer, reader):
+    for text in ("a", "b", "c"):
+        writer.event(0, "started", text)
+    first = reader.events()[0].id
+    assert [event.text for event in reader.events(since=first)] == ["b", "c"]
+
+
+def test_nothing_yet(reader):
+    assert reader.rounds() == reader.events() == list(reader.plans()) == []
+    for ask in (reader.frames, reader.best):
+        with pytest.raises(InputError, match="no finished round"):
+            ask()
+    with pytest.raises(InputError, match="not a complete run: it has no status"):
+        reader.status()
+
+
+def test_leftovers_and_strangers_are_not_rounds(writer, reader):
+    writer.frame(1, rows(1))
+    for name in (".r000002.parquet.part", "rubbish.parquet", "r3.parquet.part", "x.txt"):
+        (writer.directory / "frames" / name).write_bytes(b"half")
+    assert reader.rounds() == [1]
+    assert reader.frames().num_rows == 2
+
+
+def test_a_failed_write_leaves_the_old_segment_and_no_part(writer, reader, monkeypatch):
+    writer.frame(1, rows(1))
+
+    def full(self, content):
+        with open(self, "wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        writer.frame(1, rows(1, members=9))
+    assert os.listdir(writer.directory / "frames") == ["r000001.parquet"]
+    assert reader.frames().num_rows == 2
+
+
+def test_no_reader_ever_sees_a_part(writer, reader, monkeypatch):
+    seen = []
+    replace = os.replace
+
+    def spy(source, target):
+        seen.append(reader.rounds())
+        replace(source, target)
+        seen.append(reader.rounds())
+
+    monkeypatch.setattr(os, "replace", spy)
+    writer.frame(7, rows(7))
+    assert seen == [[], [7]]
+
+
+def test_an_existing_run_is_refused(writer):
+    for make in (store.check_free, lambda d: store.create(d, {}, SPACE)):
+        with pytest.raises(InputError, match="already holds a run"):
+            make(writer.directory)
+
+
+def test_an_existing_directory_without_a_run_is_welcome(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    store.create(tmp_path, {}, SPACE).close()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(InputError, match="file is not a directory"):
+            store.create(path, {}, SPACE)
+
+
+def test_no_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        if os.access(tmp_path, os.W_OK):
+            pytest.skip("this user may write anywhere")
+        with pytest.raises(InputError, match="no permission"):
+            store.create(tmp_path / "run", {}, SPACE)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_impossible_names_are_an_input_error(tmp_path, name):
+    with pytest.raises(InputError, match="cannot use"):
+        store.create(tmp_path / name, {}, SPACE)
+
+
+@pytest.mark.parametrize(
+    "name", ["lr=0.1", "a b", "é", "50%20", "what?mode=rwc", "#1", "[ab]*", "'; DROP TABLE meta;--"]
+)
+def test_hostile_names_are_only_names(tmp_path, name):
+    writer = store.create(tmp_path / name, {}, SPACE)
+    writer.frame(1, rows(1))
+    writer.event(0, name, name)
+    writer.close()
+    reader = store.open_run(tmp_path / name)
+    assert reader.frames().column_names == ["round", "member"]
+    assert reader.events()[0][3:] == (name, None, name)
+    assert store.list_runs(tmp_path) == [tmp_path / name]
+    reader.close()
+
+
+KILLED = """
+import os, signal, sys
+import pyarrow as pa
+from swarmjax import space, store
+writer = store.create(sys.argv[1], {"seed": 1}, space.Space(rate=space.uniform(0.0, 1.0)))
+writer.frame(1, pa.table({"round": [1]}))
+writer.event(1, "started", "before")
+os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+writer.frame(2, pa.table({"round": [2]}))
+"""
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """A run whose writer was killed while it wrote its second round."""
+    root = Path(store.__file__).parents[1]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "run")]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(root)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    return tmp_path / "run"
+
+
+def test_a_killed_run_is_readable(killed):
+    assert ".r000002.parquet.part" in os.listdir(killed / "frames")
+    reader = store.open_run(killed)
+    assert reader.frames()["round"].to_pylist() == [1]
+    assert [event.text for event in reader.events()] == ["before"]
+    reader.close()
+
+
+@pytest.fixture
+def readonly(monkeypatch):
+    """Lets every place look read-only, also to a user who may write anywhere."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and access(path, mode))
+
+
+def test_reader_of_a_read_only_directory(tmp_path, request):
+    writer = store.create(tmp_path, {}, SPACE)
+    writer.event(0, "started", "x")
+    writer.close()
+    before = sorted(os.listdir(tmp_path))
+    request.getfixturevalue("readonly")
+    reader = store.open_run(tmp_path)
+    assert [event.text for event in reader.events()] == ["x"]
+    assert sorted(os.listdir(tmp_path)) == before
+    reader.close()
+
+
+def test_reader_of_a_killed_run_in_a_read_only_directory(killed, readonly):
+    reader = store.open_run(killed)
+    assert [event.text for event in reader.events()] == ["before"]
+    reader.close()
+
+
+def test_what_is_not_a_run(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        store.open_run(tmp_path)
+    (tmp_path / store.DATABASE).write_bytes(b"not a database at all, but long enough" * 100)
+    with pytest.raises(InputError, match="cannot be read as a run"):
+        store.open_run(tmp_path)
+
+
+def test_another_version_is_refused(writer):
+    with sqlite3.connect(writer.directory / store.DATABASE) as database:
+        database.execute("UPDATE meta SET value = ? WHERE key = 'version'", (json.dumps(99),))
+    database.close()
+    with pytest.raises(InputError, match="has format 99; this version reads format 1"):
+        store.open_run(writer.directory)
+
+
+def test_readers_cannot_write(reader):
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._database.execute("DELETE FROM meta")
+
+
+def test_best_refuses_what_is_not_json(writer):
+    with pytest.raises(ValueError, match="JSON"):
+        writer.best({"a": np.zeros(1)}, {"valid_loss": float("nan")})
+
+
+def test_list_runs_newest_first(tmp_path):
+    for age, name in enumerate(("new", "group/old", "group/deep/older")):
+        store.create(tmp_path / name, {}, SPACE).close()
+        os.utime(tmp_path / name / store.DATABASE, (1e9 - age, 1e9 - age))
+    assert store.list_runs(tmp_path) == [tmp_path / "new", tmp_path / "group/old"]

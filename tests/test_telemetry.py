@@ -1,0 +1,80 @@
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from swarmjax import space
+from swarmjax.policy import keep
+from swarmjax.telemetry import frame_table, plan_from_table, plan_table
+
+nan = np.nan
+
+
+def odd_plan(frame):
+    return jax.device_get(keep(frame))._replace(
+        parent=np.array([1, 1, 0], np.int32),
+        steps=np.array([2**31 - 1, 0, 7], np.int32),
+        fresh=np.array([True, False, True]),
+        genome=keep(frame).genome
+        | {
+            "momentum": np.array([-0.0, nan, 1e-45], np.float32),
+        },
+    )
+
+
+def test_plan_table_round_trips_bit_for_bit(frames):
+    plan = odd_plan(frames([0.1, nan, 0.3]))
+    again = plan_from_table(plan_table(plan))
+    assert jax.tree.structure(again) == jax.tree.structure(plan)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(plan), strict=True):
+        assert a.dtype == b.dtype
+        assert a.tobytes() == np.asarray(b).tobytes()
+
+
+def test_genes_may_bear_the_names_of_one_another_but_never_of_columns(frames):
+    plan = odd_plan(frames([0.1, 0.2, 0.3]))
+    columns = plan_table(plan).column_names
+    assert [name for name in columns if name.startswith("gene.")] == [
+        f"gene.{name}" for name in plan.genome
+    ]
+    assert len(set(columns)) == len(columns)
+
+
+def test_frame_table_by_hand(frames):
+    frame = frames([0.25, nan], alive=[True, False], round=3)
+    plan = keep(frame)._replace(parent=np.array([0, 0], np.int32))
+    table = frame_table(plan, frame, time=12.5)
+    rows = table.to_pylist()
+    assert [row["member"] for row in rows] == [0, 1]
+    assert [row["parent"] for row in rows] == [0, 0]
+    assert [row["alive"] for row in rows] == [True, False]
+    assert {row["round"] for row in rows} == {3}
+    assert {row["time"] for row in rows} == {12.5}
+    assert rows[0]["valid_accuracy"] == 0.25
+    assert np.isnan(rows[1]["valid_accuracy"])
+    for member, row in enumerate(rows):
+        for name, value in frame.space.values(frame.genome, member).items():
+            assert row[name] == value
+
+
+def test_frame_table_types(frames):
+    table = frame_table(keep(frames([0.5])), frames([0.5]), time=0.0)
+    assert table.schema.field("birth").type == pa.int32()
+    assert table.schema.field("train_loss").type == pa.float32()
+    assert pa.types.is_dictionary(table.schema.field("activation").type)
+    assert table.schema.field("width").type == pa.int64()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((True, False), [True, False]),
+        ((0.5, 1.5), [0.5, 1.5]),
+        ((1, 0.5, "none"), ["1", "0.5"]),
+        (("<b>", "'; --"), ["<b>", "'; --"]),
+    ],
+)
+def test_options_of_every_kind(frames, options, expected):
+    frame = frames([0.1, 0.2], space=space.Space(x=space.choice(*options)))
+    frame = frame._replace(genome={"x": np.array([0, 1], np.int32)})
+    assert frame_table(keep(frame), frame, time=0.0)["x"].to_pylist() == expected
