@@ -113,7 +113,8 @@ def serve(
     feed.poll()
     feed.start()
     server.start()
-    server.io_loop.asyncio_loop.set_exception_handler(_report)
+    loop: Any = server.io_loop
+    loop.asyncio_loop.set_exception_handler(_report)
     (ready or _print_address)(url)
     try:
         server.io_loop.start()

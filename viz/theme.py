@@ -142,7 +142,7 @@ def figure(**options: Any) -> dict[str, Any]:
         "autohide_toolbar": True,
         "default_tools": [],
         "backend_opts": {"plot.toolbar.logo": None, "plot.output_backend": "canvas"},
-        "hooks": [_finish],
+        "hooks": [finish],
     }
     return shared | options
 
@@ -162,7 +162,7 @@ def styled(element: Element, **options: Any) -> Element:
     return element
 
 
-def _finish(plot: Any, _element: Any) -> None:
+def finish(plot: Any, _element: Any) -> None:
     """Takes away what bokeh draws by default and says nothing."""
     model = plot.state
     model.outline_line_color = None

@@ -8,7 +8,8 @@ from typing import Any
 import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
-from holoviews.streams import BoundsXY, Pipe, Tap
+from bokeh.events import SelectionGeometry, Tap
+from holoviews.streams import Pipe
 
 from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
 from viz.selection import Selection
@@ -24,13 +25,28 @@ GRID = {
 }
 
 
-class Plot:
-    """One live figure: `draw` sends new arguments to `make`, without rebuilding the page."""
+Place = Callable[[float, float], None]
+Box = Callable[[tuple[float, float, float, float]], None]
 
-    def __init__(self, make: Callable[..., hv.Overlay]):
-        self._make = make
+
+class Plot:
+    """One live figure: `draw` sends new arguments to `make`, without rebuilding the page.
+
+    Args:
+        make: draws an overlay.
+        on_tap: told the place of a tap.
+        on_box: told left, bottom, right and top of a selected box.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., hv.Overlay],
+        on_tap: Place | None = None,
+        on_box: Box | None = None,
+    ):
+        self._make, self._on_tap, self._on_box = make, on_tap, on_box
         self._pipe: Pipe | None = None
-        self._frame: Any = None
+        self._frame = self._figure = None
         self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
 
     def draw(self, frame: Any = None, **arguments: Any) -> None:
@@ -38,14 +54,26 @@ class Plot:
         if self._pipe is not None and frame == self._frame:
             self._pipe.send(arguments)
             return
-        self._frame = frame
-        self._pipe = Pipe(data=arguments)
-        plot = hv.DynamicMap(lambda data: self._make(**data), streams=[self._pipe])
-        self.watch(plot)
-        self.pane.object = plot
+        self._frame, self._pipe = frame, Pipe(data=arguments)
+        self.pane.object = hv.DynamicMap(self._overlay, streams=[self._pipe])
 
-    def watch(self, plot: hv.DynamicMap) -> None:
-        """Listens to a new figure; nothing by default."""
+    def _overlay(self, data: dict[str, Any]) -> hv.Overlay:
+        return theme.styled(self._make(**data), hooks=[theme.finish, self._listen])
+
+    def _listen(self, plot: Any, _element: Any) -> None:
+        if plot.state is not self._figure:
+            self._figure = plot.state
+            plot.state.on_event(Tap, self._tapped)
+            plot.state.on_event(SelectionGeometry, self._boxed)
+
+    def _tapped(self, event: Any) -> None:
+        if self._on_tap and event.x is not None and event.y is not None:
+            self._on_tap(event.x, event.y)
+
+    def _boxed(self, event: Any) -> None:
+        shape = event.geometry
+        if self._on_box and event.final and shape.get("type") == "rect":
+            self._on_box((shape["x0"], shape["y0"], shape["x1"], shape["y1"]))
 
 
 class Views:
@@ -56,10 +84,9 @@ class Views:
         self.snapshot, self.selection, self.look = snapshot, selection, theme.look(dark)
         selection.size = snapshot.history.members
         self._make_controls(snapshot.history)
-        self.graph, self.heatmap = Plot(graph.plot), Plot(heatmap.plot)
+        self.graph = Plot(graph.plot, self._tap_graph, self._box_graph)
+        self.heatmap = Plot(heatmap.plot, self._tap_heatmap)
         self.trajectories = Plot(trajectories.plot)
-        self.graph.watch = self._watch_graph
-        self.heatmap.watch = self._watch_heatmap
         self.table = members.MemberTable(selection.toggle, sizing_mode="stretch_both", margin=0)
         self.captions = {name: words.pane() for name in ("graph", "heatmap", "lines", "table")}
         self.grid = pn.Column(*self._cards(), styles=GRID, sizing_mode="stretch_both", margin=0)
@@ -168,31 +195,18 @@ class Views:
         self.captions["table"].object = words.table_caption(self.history, picked)
         self.none.disabled = not picked
 
-    def _watch_graph(self, plot: hv.DynamicMap) -> None:
-        self._taps = Tap(source=plot)
-        self._taps.add_subscriber(self._tap_graph)
-        self._boxes = BoundsXY(source=plot)
-        self._boxes.add_subscriber(self._box_graph)
+    def _tap_graph(self, x: float, y: float) -> None:
+        member = layout.pick(self.snapshot.derived[self.kind.value], x, y)
+        if member is not None:
+            self.selection.toggle(member)
 
-    def _watch_heatmap(self, plot: hv.DynamicMap) -> None:
-        self._rows_tapped = Tap(source=plot)
-        self._rows_tapped.add_subscriber(self._tap_heatmap)
+    def _box_graph(self, box: tuple[float, float, float, float]) -> None:
+        self.selection.replace(layout.inside(self.snapshot.derived[self.kind.value], box))
 
-    def _tap_graph(self, x: float | None = None, y: float | None = None) -> None:
-        if x is not None and y is not None:
-            member = layout.pick(self.snapshot.derived[self.kind.value], x, y)
-            if member is not None:
-                self.selection.toggle(member)
-
-    def _box_graph(self, bounds: tuple[float, float, float, float] | None = None) -> None:
-        if bounds is not None:
-            self.selection.replace(layout.inside(self.snapshot.derived[self.kind.value], bounds))
-
-    def _tap_heatmap(self, x: float | None = None, y: float | None = None) -> None:
-        if x is not None and y is not None:
-            member = heatmap.pick(self.history, self.rows.value, y)
-            if member is not None:
-                self.selection.toggle(member)
+    def _tap_heatmap(self, _x: float, y: float) -> None:
+        member = heatmap.pick(self.history, self.rows.value, y)
+        if member is not None:
+            self.selection.toggle(member)
 
 
 def _select(label: str, options: Any, value: str, changed: Callable[..., None]) -> pmui.Select:

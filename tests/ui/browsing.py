@@ -1,0 +1,121 @@
+"""A dashboard server in a process of its own, and a page on it that notes what goes wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import viz_runs
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+# Every canvas of the page, grouped by figure: how many pixels are drawn, and a number that
+# changes with them. Bokeh keeps its canvases in shadow roots.
+CANVASES = """() => {
+  const found = new Map()
+  const walk = (root) => {
+    for (const node of root.querySelectorAll("*")) {
+      if (node.tagName === "CANVAS" && node.width > 50 && node.height > 50) {
+        const own = found.get(node.getRootNode()) ?? {filled: 0, sum: 0}
+        const data = node.getContext("2d").getImageData(0, 0, node.width, node.height).data
+        for (let i = 0; i < data.length; i += 4) {
+          if (data[i + 3] > 0) {
+            own.filled += 1
+            own.sum = (own.sum * 31 + data[i] * 7 + data[i + 1] * 3 + data[i + 2] + i) % 2147483647
+          }
+        }
+        found.set(node.getRootNode(), own)
+      }
+      if (node.shadowRoot) walk(node.shadowRoot)
+    }
+  }
+  walk(document)
+  return [...found.values()]
+}"""
+
+
+class Server:
+    """`python -m viz.app DIRECTORY` and what it wrote."""
+
+    def __init__(self, directory: Path, log: Path):
+        self.log = log
+        with log.open("w") as sink:
+            command = [sys.executable, "-u", "-m", "viz.app", str(directory)]
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=sink, text=True
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "http://127.0.0.1:" in line, log.read_text()
+        self.url = line.split()[2]
+
+    def stop(self) -> str:
+        """Ends the server and returns its log."""
+        self.process.terminate()
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.log.read_text()
+
+
+class Visit:
+    """A page on a run's dashboard that notes everything that goes wrong."""
+
+    def __init__(self, browser, run: viz_runs.Run, url: str):
+        self.run = run
+        self.wrong: list[str] = []
+        self.page = browser.new_page(viewport={"width": 1440, "height": 900})
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+        self.page.on("requestfailed", lambda request: self.wrong.append(f"failed: {request.url}"))
+        self.page.on("request", self._request)
+        self.page.goto(url)
+
+    def _console(self, message) -> None:
+        if message.type == "error":
+            self.wrong.append(f"console: {message.text}")
+
+    def _request(self, request) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:http://127.0.0.1:")):
+            self.wrong.append(f"external request: {request.url}")
+
+    def sums(self) -> list[int]:
+        """One number per figure that changes with its pixels; all figures must be drawn."""
+        figures = self.page.evaluate(CANVASES)
+        return [figure["sum"] for figure in figures if figure["filled"] > 500]
+
+    def wait(self, what: str, true: Callable[[], object], seconds: float = 20) -> None:
+        """Waits until `true()` holds."""
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, f"waited in vain until {what}; {self.wrong}"
+            self.page.wait_for_timeout(100)
+
+    def ready(self) -> list[int]:
+        """Waits until all three figures are drawn and still."""
+        self.wait("three figures are drawn", lambda: len(self.sums()) == 3)
+        before = []
+        while before != (now := self.sums()):
+            before = now
+            self.page.wait_for_timeout(700)
+        return before
+
+    def changed(self, before: list[int], which: tuple[int, ...] = (0, 1, 2)) -> None:
+        """Waits until the figures `which` (graph, heatmap, trajectories) differ from before."""
+
+        def differ() -> bool:
+            now = self.sums()
+            return len(now) == 3 and all(now[i] != before[i] for i in which)
+
+        self.wait(f"figures {which} change", differ)
+
+    def text(self, selector: str) -> str:
+        """All text of the matching elements."""
+        return " ".join(self.page.locator(selector).all_inner_texts())
