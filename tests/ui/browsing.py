@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -96,7 +97,7 @@ class Visit:
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, f"waited in vain until {what}; {self.wrong}"
-            self.page.wait_for_timeout(100)
+            self.page.wait_for_timeout(250)
 
     def ready(self) -> list[int]:
         """Waits until all three figures are drawn and still."""
@@ -104,7 +105,7 @@ class Visit:
         before = []
         while before != (now := self.sums()):
             before = now
-            self.page.wait_for_timeout(700)
+            self.page.wait_for_timeout(600)
         return before
 
     def changed(self, before: list[int], which: tuple[int, ...] = (0, 1, 2)) -> None:
@@ -119,3 +120,21 @@ class Visit:
     def text(self, selector: str) -> str:
         """All text of the matching elements."""
         return " ".join(self.page.locator(selector).all_inner_texts())
+
+    def selected(self) -> int:
+        """How many members the page says are selected."""
+        return int(re.search(r"([\d,]+) selected$", self.text(".caption")).group(1))
+
+    def drag_over_figure(self, number: int) -> None:
+        """Drags a box over the left half of a figure."""
+        box = self.page.locator(".bk-events").nth(number).bounding_box()
+        self.page.mouse.move(box["x"] + 20, box["y"] + 20)
+        self.page.mouse.down()
+        right, bottom = box["x"] + box["width"] / 2, box["y"] + box["height"] - 25
+        self.page.mouse.move(right, bottom, steps=5)
+        self.page.mouse.up()
+
+    def tap_figure(self, number: int) -> None:
+        """Taps the middle of a figure."""
+        box = self.page.locator(".bk-events").nth(number).bounding_box()
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

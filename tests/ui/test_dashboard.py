@@ -31,40 +31,44 @@ def browser() -> Iterator:
         launched.close()
 
 
-@pytest.fixture
-def visit(browser, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
-    """Opens a page on a new run; at the end nothing may have gone wrong anywhere."""
-    opened: list[tuple[Visit, Server]] = []
+def served(browser, directory: Path, **options) -> Iterator[Callable[[], Visit]]:
+    """Serves a new run without rounds; gives what opens a page on it.
 
-    def go(name: str = "digits", rounds: int = 6, **options) -> Visit:
-        run = viz_runs.Run(tmp_path / name, **options)
-        run.advance(rounds)
-        server = Server(tmp_path / name, tmp_path / "server.log")
-        opened.append((Visit(browser, run, server.url), server))
-        return opened[-1][0]
+    At the end nothing may have gone wrong: in the pages, in what they asked for, in the log.
+    """
+    run = viz_runs.Run(directory, **options)
+    server = Server(directory, directory.parent / "server.log")
+    visits: list[Visit] = []
 
-    yield go
-    for page, server in opened:
-        page.page.wait_for_timeout(600)
+    def visit() -> Visit:
+        visits.append(Visit(browser, run, server.url))
+        return visits[-1]
+
+    yield visit
+    for page in visits:
         page.page.close()
-        page.run.writer.close()
-        log = server.stop()
-        assert not page.wrong
-        assert "ERROR" not in log and "Traceback" not in log, log
+    run.writer.close()
+    log = server.stop()
+    assert [trouble for page in visits for trouble in page.wrong] == []
+    assert "ERROR" not in log and "Traceback" not in log, log
+
+
+@pytest.fixture(scope="module")
+def visit(browser, tmp_path_factory) -> Iterator[Callable[[], Visit]]:
+    """Opens another page on the one run that these tests share."""
+    yield from served(browser, tmp_path_factory.mktemp("run") / "digits")
 
 
 def test_every_view_follows_a_run_from_before_its_first_round(visit):
-    page = visit(rounds=0)
+    page = visit()
     page.wait("it waits", lambda: "Waiting for the first round" in page.text("h2"))
-    page.run.advance(3)
+    page.run.advance(4)
     before = page.ready()
     headings = page.text("h2")
     assert all(word in headings for word in ("Swarm", "Members over time", "Trajectories"))
     page.run.advance(2)
     page.changed(before)
-    page.wait("the header follows", lambda: "5" in page.text("dl div:first-child dd"))
-    page.run.say("finished", 0.9)
-    page.wait("the state follows", lambda: page.text(".chip") == "Finished")
+    page.wait("the header follows", lambda: page.text("dl div:first-child dd") == "6")
 
 
 def test_one_selection_is_shared_and_survives_updates(visit):
@@ -72,28 +76,29 @@ def test_one_selection_is_shared_and_survives_updates(visit):
     before = page.ready()
     page.page.locator("input[type=checkbox]").nth(3).click()
     page.changed(before)
-    page.wait("one is selected", lambda: "1 selected" in page.text(".caption"))
-    before = page.ready()
+    page.wait("one is selected", lambda: page.selected() == 1)
 
-    figures = page.page.locator(".bk-events")
-    box = figures.nth(0).bounding_box()
-    page.page.mouse.move(box["x"] + 20, box["y"] + 20)
-    page.page.mouse.down()
-    page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 25, steps=5)
-    page.page.mouse.up()
+    before = page.ready()
+    page.drag_over_figure(0)
     page.changed(before, (0, 2))
-    page.wait("several are selected", lambda: "1 selected" not in page.text(".caption"))
+    page.wait("a box is selected", lambda: page.selected() > 1)
 
-    before = page.ready()
+    before, chosen = page.ready(), page.selected()
     page.run.advance(1)
     page.changed(before)
-    page.page.get_by_role("button", name="Clear selection").click()
-    page.wait("nothing is selected", lambda: "0 selected" in page.text(".caption"))
+    assert page.selected() == chosen
 
+    page.page.get_by_role("button", name="Clear selection").click()
+    page.wait("none is selected", lambda: page.selected() == 0)
     page.ready()
-    box = figures.nth(1).bounding_box()
-    page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait("a tapped row is selected", lambda: "1 selected" in page.text(".caption"))
+    page.tap_figure(1)
+    page.wait("a tapped row is selected", lambda: page.selected() == 1)
+
+
+def test_pages_do_not_share_their_selection(visit):
+    page = visit()
+    page.ready()
+    assert page.selected() == 0
 
 
 def test_dark_theme_repaints_everything(visit):
@@ -104,15 +109,24 @@ def test_dark_theme_repaints_everything(visit):
     page.wait("text turns light", lambda: _luminance(page, "table") > 128)
 
 
-def test_hostile_names_are_shown_as_text(visit):
-    space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
-    page = visit(name=HOSTILE.replace("/", ""), space=space)
+def test_state_follows_the_run(visit):
+    page = visit()
     page.ready()
-    assert page.text("h1") == HOSTILE
-    assert HOSTILE in page.text("td")
-    page.page.mouse.move(400, 350)
-    page.page.wait_for_timeout(500)
-    assert page.page.evaluate("() => window.broken") is None
+    page.run.say("failed", 0.9)
+    page.wait("the state follows", lambda: page.text(".chip") == "Failed")
+
+
+def test_hostile_names_are_shown_as_text(browser, tmp_path):
+    space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
+    for visit in served(browser, tmp_path / HOSTILE, space=space):
+        page = visit()
+        page.run.advance(3)
+        page.ready()
+        assert page.text("h1") == HOSTILE
+        assert HOSTILE in page.text("td")
+        page.page.mouse.move(400, 350)
+        page.page.wait_for_timeout(300)
+        assert page.page.evaluate("() => window.broken") is None
 
 
 def _luminance(page: Visit, selector: str) -> float:

@@ -1,0 +1,192 @@
+"""The plots, the legend and the table as pure functions of a history, without a server."""
+
+from __future__ import annotations
+
+import holoviews as hv
+import numpy as np
+import pytest
+import viz_runs
+
+from swarmjax import space as sp
+from swarmjax import telemetry
+from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
+from viz.selection import Selection
+from viz.source import History, split_rounds
+
+hv.extension("bokeh")
+LOOKS = [theme.LIGHT, theme.DARK]
+
+
+def make_history(members: int = 24, rounds: int = 8, space: sp.Space = viz_runs.SPACE) -> History:
+    swarm = viz_runs.Swarm(members, space=space)
+    frames = []
+    for _ in range(rounds):
+        table = telemetry.frame_table(*swarm.step(), 0.0)
+        frames += split_rounds(table)
+    return History(space, tuple(frames))
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    return make_history()
+
+
+def draw(element) -> None:
+    hv.render(element, backend="bokeh")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("picked", [(), (3, 1)])
+def test_every_plot_renders(history, look, picked):
+    placed = layout.arrange(history, "architecture")
+    for name in metrics.selectable(history).values():
+        draw(heatmap.plot(history, metric=name, members=picked, look=look))
+        draw(trajectories.plot(history, metric=name, members=picked, look=look))
+    options = {"color": "valid_loss", "size": "learning_rate", "members": picked, "look": look}
+    draw(graph.plot(history, placed, **options))
+    draw(trajectories.plot(history, metric="valid_loss", axis="step", look=look))
+
+
+def test_one_member_and_one_round_render():
+    history = make_history(members=1, rounds=1)
+    placed = layout.arrange(history, "genome")
+    look = theme.LIGHT
+    draw(graph.plot(history, placed, color="valid_accuracy", size="step", look=look))
+    draw(heatmap.plot(history, metric="valid_accuracy", look=look))
+    draw(trajectories.plot(history, metric="valid_loss", look=look))
+
+
+def test_dead_members_rank_last_and_are_marked(history):
+    assert metrics.ranking(history)[-1] == 3
+    assert np.isneginf(metrics.fitness(history)[-1, 3])
+    nodes = graph.node_table(
+        history, layout.arrange(history, "genome"), color="valid_loss", size="valid_loss"
+    )
+    assert nodes.shade[3] == 0 and not nodes.alive[3]
+    assert heatmap.deaths(history).tolist() == [[3, 3]]
+    assert np.isnan(heatmap.values(history, metrics.describe("step", history.space))[-1, 3])
+    assert members.rows(history)[-1]["cells"][0] == "dead"
+
+
+def test_shade_says_better_not_higher():
+    loss = metrics.describe("valid_loss", viz_runs.SPACE)
+    assert (loss.better, loss.log) == (-1, True)
+    scaled = metrics.scaled(np.array([0.1, 1.0, np.nan, -1.0]), loss)
+    assert metrics.shades(scaled, (-1.0, 0.0), loss)[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(scaled[2:]).all()
+
+
+def test_limits_of_equals_are_wide():
+    low, high = metrics.limits(np.full(9, 0.5), metrics.describe("valid_f1", viz_runs.SPACE))
+    assert high - low == 1
+
+
+def test_ramps_grow_evenly_away_from_the_background():
+    for look, sign in ((theme.LIGHT, -1), (theme.DARK, 1)):
+        rgb = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in look.ramp]
+        luminance = np.array(rgb) @ (0.2126, 0.7152, 0.0722)
+        assert (sign * np.diff(luminance[::16]) > 0).all()
+
+
+def test_survivors_stay_and_children_start_at_their_parent():
+    swarm = viz_runs.Swarm(64)
+    frames = [f for _ in range(5) for f in split_rounds(telemetry.frame_table(*swarm.step(), 0.0))]
+    before = layout.arrange(History(swarm.space, tuple(frames)), "architecture")
+    frames += split_rounds(telemetry.frame_table(*swarm.step(), 0.0))
+    after = layout.arrange(History(swarm.space, tuple(frames)), "architecture", before)
+    parent = frames[-1]["parent"]
+    moved = parent != frames[-1]["member"]
+    assert moved.any()
+    width = np.ptp(before.positions)
+    assert np.median(np.abs(after.positions - before.positions)[~moved]) < 0.01 * width
+    assert np.abs(after.positions[moved] - before.positions[parent[moved]]).max() < 0.1 * width
+
+
+def test_layout_puts_equals_together():
+    space = sp.Space(depth=sp.structure(1, 2, 3), rate=sp.uniform(0, 1))
+    history = make_history(members=60, rounds=1, space=space)
+    placed = layout.arrange(history, "architecture")
+    depth = history.last("depth")
+    ends = depth[placed.edges]
+    assert np.mean(ends[:, 0] == ends[:, 1]) > 0.95
+
+
+def test_taps_and_boxes_find_members(history):
+    placed = layout.arrange(history, "genome")
+    x, y = placed.positions[5]
+    assert layout.pick(placed, x, y) == 5
+    assert layout.pick(placed, 1e6, 0) is None
+    assert layout.inside(placed, (x - 1e-6, y - 1e-6, x + 1e-6, y + 1e-6)) == [5]
+    top = heatmap.pick(history, "rank", history.members - 1)
+    assert top == metrics.ranking(history)[0]
+    assert heatmap.pick(history, "slot", history.members - 1) == 0
+    assert heatmap.pick(history, "slot", 99) is None
+
+
+def test_band_holds_the_quantiles():
+    x = np.broadcast_to(np.arange(3)[:, None], (3, 11))
+    y = np.tile(np.arange(11.0), (3, 1))
+    band = trajectories.spread(x, y)
+    assert band.low.tolist() == [1, 1, 1]
+    assert band.middle.tolist() == [5, 5, 5]
+    assert band.high.tolist() == [9, 9, 9]
+
+
+def test_nothing_selected_shows_the_best_five(history):
+    best = metrics.ranking(history)[:5].tolist()
+    assert list(trajectories.shown(history, (), theme.LIGHT)) == best
+    assert trajectories.shown(history, (7,), theme.LIGHT) == (7,)
+    assert len(trajectories.shown(history, tuple(range(20)), theme.LIGHT)) == 8
+    caption = words.trajectory_caption(history, tuple(range(20)), theme.LIGHT)
+    assert "8 of 20 selected shown" in caption
+
+
+def test_spaced_keeps_order_and_gap():
+    heights = trajectories.spaced({1: 0.99, 2: 0.98, 3: 0.1}, 0.0, 1.0, gap=0.1)
+    assert heights[3] == pytest.approx(0.1)
+    assert heights[1] - heights[2] >= 0.1 - 1e-9
+    assert heights[1] <= 1.0
+
+
+def test_large_heatmap_is_averaged_and_says_so():
+    history = make_history(members=700, rounds=90)
+    draw(heatmap.plot(history, metric="valid_accuracy", look=theme.DARK))
+    assert "averaged to the pixels" in words.heatmap_caption(history, "valid_accuracy", theme.DARK)
+
+
+def test_table_shows_the_best_and_the_selected_beyond():
+    history = make_history(members=300, rounds=2)
+    last = int(metrics.ranking(history)[-1])
+    rows = members.rows(history, (last,))
+    assert len(rows) == members.LIMIT + 1 and rows[-1]["member"] == last
+    assert len(rows[0]["cells"]) == len(members.headings(history)) == len(members.numeric(history))
+    assert "100 of 300 members shown" in words.table_caption(history, ())
+
+
+def test_words_are_escaped(history):
+    hostile = "<script>alert(1)</script>"
+    assert "<script>" not in words.heading(hostile)
+    snapshot = words.Snapshot(1, history, None, hostile, hostile)
+    assert "<script>" not in words.header(hostile, snapshot) + words.note(snapshot)
+
+
+def test_selection_takes_only_members():
+    selection = Selection(size=4)
+    selection.toggle(2)
+    selection.toggle(9)
+    selection.toggle(-1)
+    assert selection.members == (2,)
+    selection.replace([3, 3, 1, 70])
+    assert selection.members == (3, 1)
+    selection.toggle(3)
+    assert selection.members == (1,)
+    selection.clear()
+    assert selection.members == ()
+
+
+def test_table_ignores_messages_it_does_not_know():
+    told = []
+    table = members.MemberTable(told.append)
+    for message in ({"toggle": 3}, {"toggle": "3"}, {"toggle": True}, "toggle", None, {}):
+        table._handle_msg(message)
+    assert told == [3]
