@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from swarmjax.models import Box, Sizes
+from swarmjax.mlp import Box
+from swarmjax.models import Sizes
 
 Params = dict[str, Any]
 
