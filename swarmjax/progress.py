@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from swarmjax.space import Option, Space
 from swarmjax.store import Status
@@ -85,7 +85,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Prints the line above the bar."""
-        self._bar.console.print(escape(text), style="dim", highlight=False)
+        self._bar.console.print(Text(text), style="dim", highlight=False)
 
     def show(self, status: Status) -> None:
         """Moves the bar."""
@@ -101,17 +101,18 @@ def best_table(
 ) -> Table:
     """The members `order`, best first: their scores in `columns` (`[N]` each) and their genes."""
     table = Table(
-        title="best members", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title="best members", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
     )
     for name in ("member", *columns, *dict(space.genes)):
-        # Spaces let a long name break into two lines on a narrow terminal.
-        table.add_column(escape(name.replace("_", " ")), justify="right")
+        # One word a line: rich would narrow columns of values before it breaks a name.
+        table.add_column(Text(name.replace("_", "\n")), justify="right", overflow="fold")
     for member in order:
         values = space.values(genome, member).values()
-        scores = [_text(np.asarray(column)[member].item()) for column in columns.values()]
-        table.add_row(str(member), *scores, *(escape(_text(value)) for value in values))
+        scores = [np.asarray(column)[member].item() for column in columns.values()]
+        table.add_row(str(member), *map(_text, scores), *map(_text, values))
     return table
 
 
-def _text(value: Option) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _text(value: Option) -> Text:
+    """A cell. As Text, since in a string rich would read markup and names of emoji."""
+    return Text(f"{value:.3g}" if isinstance(value, float) else str(value))
