@@ -66,7 +66,8 @@ def task(
 
     Raises:
         InputError: data holds NaN or infinity, lengths or shapes differ, labels are negative, a
-            split is empty, or there are fewer training examples than `batch`.
+            split is empty, there are fewer training examples than `batch`, or `outputs` does not
+            fit the targets.
     """
     splits = [_data(label, s) for label, s in (("train", train), ("valid", valid), ("test", test))]
     given = [data for data in splits if data is not None]
@@ -75,8 +76,11 @@ def task(
     if not 1 <= batch <= len(given[0].x):
         raise InputError(f"batch {batch} does not fit {len(given[0].x)} training examples")
     classes = given[0].y.dtype == np.int32
+    needed = int(max(d.y.max() for d in given)) + 1 if classes else given[0].y.shape[1]
     if outputs is None:
-        outputs = int(max(d.y.max() for d in given)) + 1 if classes else given[0].y.shape[1]
+        outputs = needed
+    if loss is None and (outputs < needed if classes else outputs != needed):
+        raise InputError(f"outputs {outputs} does not fit the targets, which need {needed}")
     loss = loss or (cross_entropy if classes else squared_error)
     metrics = (
         metrics if metrics is not None else ({"accuracy": accuracy} if classes else {"r2": r2})
