@@ -76,10 +76,14 @@ def for_space(space: Space) -> Callable[[dict[str, Any]], optax.GradientTransfor
 
 
 def check_genes(space: Space) -> None:
-    """Raises InputError if the gene `optimizer` offers a name that is not built in."""
+    """Raises InputError if an optimizer is not built in, or a number of it is given as text."""
     for name in _options(space):
         if name not in _KINDS:
             raise InputError(f"optimizer {name!r} is unknown; choose among {', '.join(_KINDS)}")
+    for name in _DEFAULTS:
+        options = getattr(space[name], "options", ()) if name in space else ()
+        if any(isinstance(option, str) for option in options):
+            raise InputError(f"gene {name!r} must have numbers to choose from, got {options}")
 
 
 def unified(rule: Rule, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
