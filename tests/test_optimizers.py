@@ -1,0 +1,151 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from swarmjax import space
+from swarmjax.optimizers import check_genes, for_space, from_genome
+from swarmjax.types import InputError
+
+NAMES = ("sgd", "momentum", "adam", "adamw")
+SPACE = space.Space(
+    optimizer=space.choice(*NAMES),
+    learning_rate=space.log_uniform(1e-4, 1e-1),
+    weight_decay=space.uniform(0.0, 0.5),
+    momentum=space.uniform(0.0, 0.99),
+)
+# Every optimizer without and with weight decay, each member with numbers of its own.
+KIND = np.repeat(np.arange(4), 2)
+GENOME = {
+    "optimizer": KIND.astype(np.int32),
+    "learning_rate": np.float32([0.02, 0.05, 0.01, 0.03, 0.02, 0.01, 0.04, 0.02]),
+    "weight_decay": np.float32([0.0, 0.3] * 4),
+    "momentum": np.float32([0.9, 0.5, 0.8, 0.9, 0.9, 0.6, 0.9, 0.7]),
+}
+STEPS = 20
+RNG = np.random.default_rng(0)
+START = {
+    "kernel": np.where(np.eye(3, 4), 0.0, RNG.normal(size=(3, 4))).astype(np.float32),
+    "bias": {"b": RNG.normal(size=4).astype(np.float32)},
+}
+PUSH = jax.tree.map(lambda p: RNG.normal(size=(STEPS, *p.shape)).astype(np.float32), START)
+
+
+def descend(optimizer, start, push):
+    """Parameters after each of the steps down a bowl that moves, and the last state."""
+
+    def step(carry, push):
+        params, state = carry
+        gradients = jax.tree.map(lambda p, move: 0.5 * p + move, params, push)
+        updates, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
+
+    (_, state), path = jax.lax.scan(step, (start, optimizer.init(start)), push)
+    return path, state
+
+
+@jax.jit
+def ours(genome, start, push):
+    def one(genome):
+        return descend(from_genome(SPACE, SPACE.numbers(genome)), start, push)
+
+    return jax.vmap(one)(genome)
+
+
+def by_optax(name, learning_rate, momentum, weight_decay):
+    decay = optax.add_decayed_weights(weight_decay)
+    match name:
+        case "sgd":
+            return optax.chain(decay, optax.sgd(learning_rate))
+        case "momentum":
+            return optax.chain(decay, optax.sgd(learning_rate, momentum=momentum))
+        case "adam":
+            return optax.chain(decay, optax.adam(learning_rate, b1=momentum))
+    return optax.adamw(learning_rate, b1=momentum, weight_decay=weight_decay)
+
+
+@jax.jit
+def references(start, push):
+    paths = []
+    for i, kind in enumerate(KIND):
+        numbers = [float(GENOME[g][i]) for g in ("learning_rate", "momentum", "weight_decay")]
+        paths.append(descend(by_optax(NAMES[kind], *numbers), start, push)[0])
+    return paths
+
+
+def assert_same_path(mine, expected):
+    close = partial(np.testing.assert_allclose, rtol=1e-6, atol=5e-7)
+    jax.tree.map(close, mine, expected)
+
+
+def test_each_is_its_optax_namesake_and_all_share_one_program():
+    path, _ = ours(GENOME, START, PUSH)
+    for i, expected in enumerate(references(START, PUSH)):
+        assert_same_path(jax.tree.map(lambda leaf: leaf[i], path), expected)  # noqa: B023
+    ends = np.stack([np.asarray(path["kernel"][i, -1]) for i in range(len(KIND))])
+    apart = abs(ends[:, None] - ends[None]).max(axis=(2, 3)) + np.eye(len(KIND))
+    assert apart.min() > 1e-3, "eight different ways, or the comparison means nothing"
+
+
+def test_zeros_without_gradient_stay_exactly_zero():
+    """Padding of narrow networks survives every optimizer, with weight decay and momentum."""
+    padding = np.eye(3, 4, dtype=bool)
+    # The bowl pushes parameters of 0 only by `push`.
+    push = PUSH | {"kernel": np.where(padding[None], 0.0, PUSH["kernel"]).astype(np.float32)}
+    path, state = ours(GENOME, START, push)
+    assert (np.asarray(path["kernel"])[:, :, padding] == 0.0).all()
+    assert (np.asarray(path["kernel"])[:, :, ~padding] != 0.0).all()
+    for moment in (state.first, state.second):
+        assert (np.asarray(moment["kernel"])[:, padding] == 0.0).all()
+    np.testing.assert_array_equal(state.count, STEPS)
+
+
+def test_missing_genes_take_the_usual_values():
+    """Adam, learning rate 0.001, momentum 0.9, no weight decay."""
+
+    @jax.jit
+    def both(start, push):
+        usual = descend(from_genome(space.Space(), {}), start, push)[0]
+        return usual, descend(optax.adam(1e-3, b1=0.9), start, push)[0]
+
+    mine, expected = both(START, PUSH)
+    assert_same_path(mine, expected)
+
+
+def test_the_gene_is_checked():
+    check_genes(SPACE)
+    check_genes(space.Space())
+    with pytest.raises(InputError, match="'lion' is unknown.*sgd, momentum, adam, adamw"):
+        check_genes(space.Space(optimizer=space.choice("adam", "lion")))
+    with pytest.raises(InputError, match="'optimizer' must be a choice of names"):
+        check_genes(space.Space(optimizer=space.uniform(0.0, 1.0)))
+    for name in ("learning_rate", "weight_decay", "momentum"):
+        check_genes(space.Space(**{name: space.choice(0.1, 0)}))
+        # As a traced number a text would be its place among the options.
+        with pytest.raises(InputError, match=f"'{name}' must have numbers.*0.01"):
+            check_genes(space.Space(**{name: space.choice("0.1", "0.01")}))
+
+
+def test_equal_spaces_share_one_function():
+    def make(low):
+        return space.Space(learning_rate=space.uniform(low, 1.0), optimizer=space.choice("sgd"))
+
+    assert for_space(make(0.25)) is for_space(make(0.25))
+    assert for_space(make(0.25)) is not for_space(make(0.5))
+
+
+def test_numeric_options_count_by_their_value():
+    searched = space.Space(learning_rate=space.choice(0.5, 0.25), optimizer=space.choice("sgd"))
+
+    @jax.jit
+    def update(genome):
+        optimizer = for_space(searched)(searched.numbers(genome))
+        params = jnp.float32([2.0, -4.0])
+        return optimizer.update(jnp.float32([1.0, 8.0]), optimizer.init(params), params)[0]
+
+    genome = {"learning_rate": jnp.int32(1), "optimizer": jnp.int32(0)}
+    np.testing.assert_array_equal(update(genome), [-0.25, -2.0])

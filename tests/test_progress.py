@@ -1,0 +1,141 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from swarmjax import space
+from swarmjax.progress import Silent, Terminal, best_table
+from swarmjax.store import Status
+
+SPACE = space.Space(
+    learning_rate=space.log_uniform(1e-4, 1e-1),
+    weight_decay=space.log_uniform(1e-6, 1e-2),
+    activation=space.choice("relu", "leaky_relu", "silu", "gelu", "tanh"),
+    optimizer=space.choice("sgd", "momentum", "adam", "adamw"),
+    depth=space.structure(1, 2, 3),
+    width=space.structure(16, 32, 64, 128),
+)
+GENOME = {
+    "learning_rate": np.float32([1e-4, 0.0123456, 0.1]),
+    "weight_decay": np.float32([1.2345e-6, 1e-2, 1e-6]),
+    "activation": np.int32([1, 0, 4]),
+    "optimizer": np.int32([1, 3, 0]),
+    "depth": np.int32([2, 0, 1]),
+    "width": np.int32([3, 0, 1]),
+}
+COLUMNS = {
+    "valid_accuracy": np.float32([0.987654, 0.5, np.nan]),
+    "valid_loss": np.float32([0.0123456, 0.345678, np.nan]),
+    "step": np.int32([200000, 10, 0]),
+}
+
+
+def shown(table, width=80):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def cells(text):
+    """The words of every row under the heading."""
+    lines = text.splitlines()
+    rule = next(i for i, line in enumerate(lines) if "─" in line)
+    return [line.split() for line in lines[rule + 1 :] if line.strip()]
+
+
+def test_the_table_of_a_usual_run_fits_a_terminal():
+    text = shown(best_table(SPACE, GENOME, COLUMNS, [0, 1, 2]))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    heading = " ".join(text.split("─")[0].split())
+    for name in ("member", *COLUMNS, *GENOME):
+        for word in name.split("_"):
+            assert word in heading
+    assert cells(text) == [
+        ["0", "0.988", "0.0123", "200000", "0.0001", "1.23e-06", "leaky_relu", "momentum", "3",
+         "128"],
+        ["1", "0.5", "0.346", "10", "0.0123", "0.01", "relu", "adamw", "1", "16"],
+        ["2", "nan", "nan", "0", "0.1", "1e-06", "tanh", "sgd", "2", "32"],
+    ]  # fmt: skip
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal():
+    text = shown(best_table(SPACE, GENOME, COLUMNS, [0]), width=60)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 60
+    body = "".join(text.split("─")[-1].split())
+    assert sorted(body) == sorted("00.9880.01232000000.00011.23e-06leaky_relumomentum3128")
+
+
+def test_the_order_is_the_one_given():
+    text = shown(best_table(SPACE, GENOME, COLUMNS, [2, 0]))
+    assert [row[0] for row in cells(text)] == ["2", "0"]
+    assert cells(shown(best_table(SPACE, GENOME, COLUMNS, []))) == []
+
+
+@pytest.mark.parametrize(
+    "option", ["[bold]loud[/bold]", "[/]", "[link=x]y", "\\[red]", "a\\", ":bug:", "[[x]]", "1.5"]
+)
+def test_markup_in_names_and_options_is_shown_as_it_is(option):
+    searched = space.Space(kind=space.structure(option, "other"))
+    table = best_table(searched, {"kind": np.int32([0])}, {f"{option}!": np.float32([0.5])}, [0])
+    text = shown(table)
+    assert cells(text) == [["0", "0.5", option]]
+    assert f"{option}!" in text
+
+
+def test_notes_are_shown_as_they_are():
+    console = Console(width=80, file=(out := io.StringIO()))
+    with Terminal(console) as display:
+        for line in ("2 programs for [1, 2] and [/x]", "task :bug:", "C:\\runs\\[a]\\"):
+            display.note(line)
+            assert line in out.getvalue()
+
+
+def status(**changes):
+    usual = Status("running", 3, 1500, 20_000, 0.98765, 7, 8, 0.0)
+    return usual._replace(**changes)
+
+
+def test_the_bar_works_where_there_is_no_terminal():
+    console = Console(width=120, file=(out := io.StringIO()))
+    assert not console.is_terminal
+    with Terminal(console) as display:
+        display.show(status(best=None, done=0, round=0))
+        display.note("a decision")
+        display.show(status())
+    text = out.getvalue()
+    assert "a decision" in text
+    assert "\x1b" not in text, "no colour codes in a log file"
+    last = " ".join(text.split("a decision")[1].split())
+    for part in ("round 3", "1,500 of 20,000 member-steps", "best 0.9877", "7/8 alive"):
+        assert part in last
+
+
+@pytest.mark.parametrize("changes", [{"best": None}, {"best": float("nan")}, {"budget": 0}])
+def test_the_bar_shows_what_is_not_known(changes):
+    console = Console(width=120, file=(out := io.StringIO()))
+    with Terminal(console) as display:
+        display.show(status(**changes))
+    assert f"best {'-' if changes.get('best', 0) is None else ''}" in out.getvalue()
+
+
+def test_the_bar_is_put_away_when_training_fails():
+    console = Console(width=120, file=(out := io.StringIO()))
+    with pytest.raises(RuntimeError, match="no memory"), Terminal(console) as display:
+        display.show(status())
+        raise RuntimeError("no memory")
+    assert "round 3" in out.getvalue()
+    with Terminal(console) as display:
+        display.show(status(round=4))
+    assert "round 4" in out.getvalue(), "the console is free for another one"
+
+
+def test_silence(capsys):
+    with Silent() as display:
+        display.show(status())
+        display.note("nothing")
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(RuntimeError), Silent():
+        raise RuntimeError
