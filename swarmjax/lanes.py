@@ -86,16 +86,16 @@ def device_mesh() -> Mesh:
     return jax.make_mesh((jax.local_device_count(),), ("member",), axis_types=(AxisType.Auto,))
 
 
-def make_layout(members: int, chunk: int = 8, most: int = 16) -> Layout:
+def make_layout(members: int, chunk: int = 8, most: int = 16, mesh: Mesh | None = None) -> Layout:
     """A layout for about `members` members of one container; `chunks` is a power of two."""
-    mesh = device_mesh()
+    mesh = mesh or device_mesh()
     needed = -(-members // (mesh.size * chunk))
     return Layout(mesh, chunk, min(most, 1 << max(0, needed - 1).bit_length()))
 
 
-def place_data(task: Task) -> tuple[Data, Data]:
+def place_data(task: Task, mesh: Mesh | None = None) -> tuple[Data, Data]:
     """Training and validation examples on every device."""
-    return jax.device_put((task.train, task.valid), NamedSharding(device_mesh(), P()))
+    return jax.device_put((task.train, task.valid), NamedSharding(mesh or device_mesh(), P()))
 
 
 def make_deck(task: Task, seed: int, round: int, part: int) -> np.ndarray:
@@ -141,7 +141,7 @@ def train_cohort(
         granted = np.where(real, steps[filled], 0)
         members = take(stack, rows)
         members, report = _run_lane(
-            engine, layout, container, members, swarm.birth[filled], genes, granted
+            engine, layout, container, places, members, swarm.birth[filled], genes, granted
         )
         stack = put(stack, rows, members)
         reports.append((places, report))
@@ -163,15 +163,17 @@ def pack(slots: np.ndarray, steps: np.ndarray, layout: Layout) -> Iterator[np.nd
         yield dealt.transpose(1, 0, 2).reshape(-1)
 
 
-def _run_lane(engine, layout, container, members, birth, genes, steps) -> tuple[Member, Report]:
+def _run_lane(engine, layout, container, places, members, birth, genes, steps):
     shard = NamedSharding(layout.mesh, P("member"))
+    busy = (places >= 0).reshape(layout.mesh.size, layout.chunks, layout.chunk).any(axis=2)
+    chunks = busy.sum(axis=1).astype(np.int32)
     members, birth, genes = jax.device_put((members, birth, genes), shard)
-    static = (engine.recipe, engine.task, layout, container)
+    static, shared = (engine.recipe, engine.task, layout, container), (engine.data, engine.key)
     total = None
     for part in range(max(1, -(-int(steps.max()) // DECK))):
         left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)
         members, report = train_lane(
-            *static, engine.data, engine.key, engine.decks(part), members, birth, genes, left
+            *static, *shared, engine.decks(part), members, birth, genes, left, chunks
         )
         total = report if total is None else _join(total, report)
     return jax.device_put(members, jax.local_devices()[0]), jax.device_get(total)
@@ -196,21 +198,40 @@ def train_lane(
     birth: Array,
     genome: Genome,
     steps: Array,
+    chunks: Array,
 ) -> tuple[Member, Report]:
     """Trains the members `[L]` of a lane for `steps` `[L]` each and evaluates them: one program."""
 
-    def shard(shared, mine):
-        chunks = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[1:]), mine)
-        out = jax.lax.map(partial(_train_chunk, recipe, task, container, shared), chunks)
+    def shard(shared, mine, count):
+        split = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[1:]), mine)
+        out = _walk(partial(_train_chunk, recipe, task, container, shared), split, count[0])
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
 
     return jax.shard_map(
         shard,
         mesh=layout.mesh,
-        in_specs=(P(), P("member")),
+        in_specs=(P(), P("member"), P("member")),
         out_specs=P("member"),
         check_vma=False,
-    )((data, key, deck), (members, birth, genome, steps))
+    )((data, key, deck), (members, birth, genome, steps), chunks)
+
+
+def _walk(run, chunks, count):
+    """`run` on the first `count` chunks; the others keep their members and report zeros.
+
+    The count is traced, so the compiler cannot take a loop of one chunk apart: every lane then runs
+    the same instructions, and gives the same bits, however many chunks it has.
+    """
+    at = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
+    members, *fixed = chunks
+    _, shapes = jax.eval_shape(run, at(chunks, 0))
+    blank = jax.tree.map(lambda s: jnp.zeros((len(chunks[1]), *s.shape), s.dtype), shapes)
+
+    def body(i, done):
+        new = run((at(done[0], i), *at(fixed, i)))
+        return jax.tree.map(lambda leaf, value: leaf.at[i].set(value), done, new)
+
+    return jax.lax.fori_loop(0, count, body, (members, blank))
 
 
 def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]:
@@ -248,7 +269,7 @@ def _step(recipe, task, container, batch, key, active, genome, member):
     variables = member.variables | dict(extra) | {"params": optax.apply_updates(params, updates)}
     after = Member(variables, state, member.step + 1)
     after = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, member)
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     return after, jnp.where(active, loss, 0.0), jnp.where(active, norm, 0.0)
 
 

@@ -17,12 +17,12 @@ def swarm() -> Policy:
 
     Tasks without `valid_accuracy` are judged as `fitness.accuracy` says.
     """
-    return chain(proportional(accuracy=0.7, efficiency=0.3), exploit(), perturb())
+    return chain(exploit(), proportional(accuracy=0.7, efficiency=0.3), perturb())
 
 
 def pbt() -> Policy:
     """Population Based Training: Jaderberg et al. 2017, arXiv:1711.09846."""
-    return chain(uniform(), exploit(), perturb())
+    return chain(exploit(), uniform(), perturb())
 
 
 def random_search() -> Policy:

@@ -149,20 +149,24 @@ class _Loop:
         self._setup, self._writer, self._display = setup, writer, display
         self._trainer, self._frame = _begin(setup, self._note)
         self._state = setup.policy.init(self._frame)
-        self._update = jax.jit(setup.policy.update)
+        # A policy's arithmetic is small: it is worth compiling fast, not running fast.
+        quick = {"xla_backend_optimization_level": 0}
+        self._update = jax.jit(setup.policy.update, compiler_options=quick)
         self._best: tuple[float, Network, Best] | None = None
 
     def run(self) -> Result:
-        """Rounds until the budget is spent or nobody is alive."""
+        """Rounds until the budget is spent, or nobody is alive and the policy revives nobody."""
         self._announce("running")
-        while self._frame.remaining > 0 and self._frame.alive.any():
-            self._round()
+        while self._frame.remaining > 0:
+            plan = self._plan(int(self._frame.round) + 1)
+            if not plan.steps.any():
+                break
+            self._round(plan)
         return self._finish()
 
-    def _round(self) -> None:
+    def _round(self, plan: Plan) -> None:
         before, experiment = self._frame, self._setup.experiment
         round = int(before.round) + 1
-        plan = self._plan(round)
         self._writer.plan(round, telemetry.plan_table(plan))
         frame = self._trainer.round(plan, before)
         self._frame = _budgeted(frame, int(frame.remaining), experiment)
@@ -180,7 +184,7 @@ class _Loop:
             plan = plan._replace(fresh=everyone)
         plan = jax.tree.map(np.asarray, plan)
         check_plan(plan, self._frame)
-        if not plan.steps.any():
+        if not plan.steps.any() and (plan.fresh | self._frame.alive).any():
             raise PlanError(f"round {round}: {self._setup.policy.name} grants no member a step")
         return plan
 

@@ -76,7 +76,7 @@ def task(
     if not 1 <= batch <= len(given[0].x):
         raise InputError(f"batch {batch} does not fit {len(given[0].x)} training examples")
     classes = given[0].y.dtype == np.int32
-    needed = int(max(d.y.max() for d in given)) + 1 if classes else given[0].y.shape[1]
+    needed = int(max(d.y.max() for d in given)) + 1 if classes else int(given[0].y.shape[1])
     if outputs is None:
         outputs = needed
     if loss is None and (outputs < needed if classes else outputs != needed):

@@ -1,4 +1,5 @@
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -15,6 +16,10 @@ from swarmjax.types import Frame
 # Before any backend is used: laws about devices are tested on eight of them.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Runs share compiled programs within a session, and nothing is left in or taken from the user's.
+_CACHE = tempfile.TemporaryDirectory(prefix="swarmjax-tests-")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 settings.register_profile("local", deadline=None, max_examples=60)
 settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)

@@ -1,0 +1,1 @@
+"""Experiments: one file each, to read in a minute, to run, to copy."""

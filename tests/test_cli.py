@@ -1,0 +1,225 @@
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import swarmjax as sj
+from swarmjax.cli import command_line, load, main
+
+SMALL = """
+import numpy as np
+import swarmjax as sj
+
+x = np.random.default_rng(0).normal(size=(120, 3))
+experiment = sj.Experiment(
+    task=sj.tasks.arrays(x, (x[:, 0] > 0).astype(int), batch=16{task}),
+    space=sj.Space(learning_rate=sj.log_uniform({low}, {high}), width=sj.structure(4)),
+    members=4, budget={budget}, round_steps=10, {more}
+)
+"""
+
+
+def write(tmp_path, **changes):
+    given = {"task": "", "low": "1e-3", "high": "1e-1", "budget": 80, "more": ""} | changes
+    path = tmp_path / "experiment.py"
+    path.write_text(SMALL.format(**given))
+    return path
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        command_line([str(argument) for argument in arguments])
+    out, error = capsys.readouterr()
+    return ended.value.code, out, error
+
+
+@pytest.fixture
+def run_directory(tmp_path, capsys):
+    code, out, _ = call(capsys, "run", write(tmp_path), "--directory", tmp_path / "run")
+    assert code == 0
+    return tmp_path / "run", out
+
+
+def test_run_ends_with_the_best_members_the_directory_and_the_dashboard(run_directory):
+    directory, out = run_directory
+    assert "best members" in out and "valid" in out and "learning" in out
+    assert f"run directory: {directory}" in out
+    assert f"swarmjax dashboard {directory}" in out
+
+
+def test_options_replace_the_files_settings(tmp_path, capsys):
+    arguments = ("--members", 3, "--budget", 33, "--policy", "random_search", "--seed", 9)
+    code, _, _ = call(capsys, "run", write(tmp_path), "--directory", tmp_path / "run", *arguments)
+    reader = sj.open_run(tmp_path / "run")
+    assert code == 0
+    assert (reader.config["members"], reader.config["budget"], reader.config["seed"]) == (3, 33, 9)
+    assert "random" in reader.config["policy"]
+    assert reader.frames().to_pandas().steps.sum() == 33
+
+
+def test_runs_lists_what_there_is_with_unreadable_ones(run_directory, tmp_path, capsys):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "swarm.db").write_bytes(b"not a database at all")
+    code, out, _ = call(capsys, "runs", tmp_path)
+    assert code == 0 and "finished" in out and "80 of 80" in out and "unreadable" in out
+
+
+def test_runs_of_an_empty_directory_says_so(tmp_path, capsys):
+    code, _, error = call(capsys, "runs", tmp_path)
+    assert code == 2 and "no run at or below" in error
+
+
+def test_export_is_enough_to_use_the_network_without_the_engine(run_directory, tmp_path, capsys):
+    directory, _ = run_directory
+    code, out, _ = call(capsys, "export", directory, tmp_path / "out")
+    assert code == 0 and "params.npz" in out
+    record = json.loads((tmp_path / "out" / "genome.json").read_text())
+    assert record["genome"]["width"] == 4
+    with np.load(tmp_path / "out" / "params.npz", allow_pickle=False) as arrays:
+        assert arrays["Dense_0/kernel"].shape == (3, 4)
+
+
+def test_export_never_overwrites(run_directory, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    code, _, error = call(capsys, "export", run_directory[0], tmp_path / "out")
+    assert code == 2 and "exists already" in error
+
+
+REFUSALS = {
+    "unknown task": (("run", "digitz"), "neither a task"),
+    "no such file": (("run", "nowhere.py"), "is not a file"),
+    "unknown policy": (("run", "digits", "--policy", "pbtt"), "did you mean pbt"),
+    "budget too small": (("run", "digits", "--budget", "40"), "raise budget or lower members"),
+    "no members": (("run", "digits", "--members", "0"), "members must be a whole number >= 1"),
+    "no run there": (("dashboard", "nowhere"), "holds no run"),
+    "nothing to export": (("export", "nowhere", "out"), "holds no run"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_input_gets_one_line_and_writes_nothing(case, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = REFUSALS[case]
+    code, _, error = call(capsys, *arguments)
+    assert code == 2 and message in error
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+FILES = {
+    "low above high": ({"low": "0.1", "high": "0.01"}, "low < high"),
+    "output does not fit": (
+        {"task": ", outputs=3", "more": "model=lambda width: Wrong(),"},
+        "Wrong",
+    ),
+    "not python": ({"more": "$"}, "SyntaxError"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_files_get_one_line_and_write_nothing(case, tmp_path, capsys):
+    changes, message = FILES[case]
+    path = write(tmp_path, **changes)
+    code, _, error = call(capsys, "run", path, "--directory", tmp_path / "run")
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def refused(tmp_path, capsys, source, directory=None):
+    path = tmp_path / "experiment.py"
+    path.write_text(source)
+    where = directory or tmp_path / "run"
+    code, _, error = call(capsys, "run", path, "--directory", where)
+    assert code == 2 and error.count("\n") == 1 and "Traceback" not in error
+    return error
+
+
+def test_a_model_whose_output_does_not_fit_is_refused(tmp_path, capsys):
+    source = SMALL.format(task="", low=1e-3, high=1e-1, budget=80, more="model=Wrong,")
+    wrong = "import flax.linen as nn\nclass Wrong(nn.Module):\n    width: int\n    @nn.compact\n"
+    wrong += "    def __call__(self, x):\n        return nn.Dense(7)(x)\n"
+    error = refused(tmp_path, capsys, wrong + source)
+    assert "returns shape (2, 7)" in error and "needs (2, 2)" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_with_nan_is_refused(tmp_path, capsys):
+    source = SMALL.format(task="", low=1e-3, high=1e-1, budget=80, more="")
+    spoilt = source.replace(
+        "experiment =", "y = (x[:, 0] > 0).astype(int)\nx[7, 1] = np.nan\nexperiment ="
+    )
+    error = refused(tmp_path, capsys, spoilt)
+    assert "NaN" in error and not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_holds_a_run_is_refused_and_untouched(run_directory, tmp_path, capsys):
+    directory, _ = run_directory
+    before = {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+    error = refused(tmp_path, capsys, write(tmp_path).read_text(), directory)
+    assert "already holds a run" in error and "--directory" in error
+    assert before == {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    source = write(tmp_path).read_text()
+    error = refused(tmp_path, capsys, source, tmp_path / "file" / "run")
+    assert "not a directory" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the next test covers root")
+def test_a_directory_without_permission_is_refused(tmp_path, capsys):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    error = refused(tmp_path, capsys, write(tmp_path).read_text(), closed / "run")
+    assert "no permission" in error
+
+
+def test_a_missing_experiment_is_named(tmp_path):
+    (tmp_path / "empty.py").write_text("x = 1")
+    with pytest.raises(sj.InputError, match="must define `experiment"):
+        load(tmp_path / "empty.py")
+
+
+def test_an_error_in_the_users_file_names_its_line(tmp_path):
+    (tmp_path / "bad.py").write_text("x = 1\ny = x / 0\n")
+    with pytest.raises(sj.InputError, match="bad.py line 2: ZeroDivisionError"):
+        load(tmp_path / "bad.py")
+
+
+def test_a_swarm_that_diverges_fails_with_code_one(tmp_path, capsys):
+    path = write(tmp_path, low="1e37", high="1e38", more='policy="random_search",')
+    code, _, error = call(capsys, "run", path, "--directory", tmp_path / "run")
+    assert code == 1 and "diverged" in error.splitlines()[-1]
+
+
+def test_every_experiment_file_defines_one():
+    folder = Path(__file__).parents[1] / "experiments"
+    names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert {"digits", "own_model"} <= set(names)
+    for name in names:
+        module = importlib.import_module(f"experiments.{name}")
+        assert isinstance(module.experiment, sj.Experiment) and module.__doc__
+
+
+def test_an_experiment_file_is_a_program(tmp_path, capsys):
+    experiment = load(Path(__file__).parents[1] / "experiments" / "own_model.py")
+    options = ["--members", "4", "--budget", "8", "--directory", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as ended:
+        main(experiment, options)
+    assert ended.value.code == 0 and "batch_stats" not in capsys.readouterr().out
+    stored, record = sj.open_run(tmp_path / "run").best()
+    assert "Conv_0/kernel" in stored and set(record["genome"]) == {
+        "learning_rate", "optimizer", "channels",
+    }  # fmt: skip
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "swarmjax", "run", "nothing"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "neither a task" in ended.stderr

@@ -1,0 +1,242 @@
+import json
+import threading
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+from flax.traverse_util import unflatten_dict
+
+import swarmjax as sj
+from swarmjax import lanes, store
+from swarmjax.types import Policy
+
+SPACE = sj.Space(
+    learning_rate=sj.log_uniform(1e-3, 1e-1),
+    optimizer=sj.choice("momentum", "adam"),
+    activation=sj.choice("relu", "tanh"),
+    depth=sj.structure(1, 2),
+    width=sj.structure(4, 8),
+)
+
+
+@pytest.fixture(scope="module")
+def task():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4))
+    return sj.tasks.arrays(x, (x.sum(axis=1) > 0).astype(int), batch=16)
+
+
+def setting(task, directory, **changes):
+    given = {"task": task, "space": SPACE, "members": 10, "budget": 457, "round_steps": 12}
+    return sj.Experiment(**given | {"directory": directory, "seed": 3} | changes)
+
+
+@pytest.fixture(scope="module")
+def first(task, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "first"
+    return sj.run(setting(task, directory))
+
+
+def states(trainer, frame):
+    return [trainer.network(i, frame.genome).member for i in range(len(frame.alive))]
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
+
+
+def table(directory):
+    return pd.read_parquet(directory / "frames")
+
+
+def test_the_budget_is_spent_to_the_last_step(first):
+    rows = table(first.directory)
+    assert rows.steps.sum() == 457
+    assert first.frame.remaining == 0
+    granted = {r: p["steps"].to_numpy() for r, p in store.open_run(first.directory).plans()}
+    for round, taken in rows.groupby("round"):
+        assert taken.sort_values("member").steps.tolist() == granted[round].tolist()
+        assert taken.steps.sum() <= 120
+
+
+def test_a_step_count_is_the_parents_plus_the_steps_taken(first):
+    rows = table(first.directory).sort_values(["round", "member"])
+    before = np.zeros(10, int)
+    for _, now in rows.groupby("round"):
+        copied = now.parent.to_numpy()
+        start = np.where(now.fresh, 0, before[copied])
+        assert (now.step.to_numpy() == start + now.steps.to_numpy()).all()
+        before = now.step.to_numpy()
+
+
+def test_the_same_seed_gives_the_same_run_to_the_bit(task, first, tmp_path):
+    second = sj.run(setting(task, tmp_path / "second"))
+    a, b = table(first.directory), table(second.directory)
+    pd.testing.assert_frame_equal(a.drop(columns="time"), b.drop(columns="time"))
+    assert same(states(first.trainer, first.frame), states(second.trainer, second.frame))
+    assert same(first.best.params, second.best.params)
+
+
+def test_another_seed_gives_another_run(task, first, tmp_path):
+    other = sj.run(setting(task, tmp_path / "other", seed=4))
+    assert not same(first.frame.genome, other.frame.genome)
+
+
+def test_replaying_the_stored_plans_gives_the_same_weights(task, first):
+    trainer, frame = sj.replay(setting(task, first.directory))
+    assert same(states(trainer, frame), states(first.trainer, first.frame))
+    assert same(frame._replace(space=0), first.frame._replace(space=0))
+
+
+def test_a_replay_may_stop_early(task, first):
+    _, frame = sj.replay(setting(task, first.directory), rounds=2)
+    assert frame.round == 2
+    shown = table(first.directory).query("round == 2").sort_values("member")
+    assert shown.train_loss.to_numpy() == pytest.approx(frame.loss)
+
+
+def test_replay_needs_a_directory(task):
+    with pytest.raises(sj.InputError, match="needs the directory"):
+        sj.replay(setting(task, None))
+
+
+def test_the_best_network_is_an_ordinary_flax_model(task, first):
+    best = first.best
+    logits = best.model.apply({"params": best.params}, task.valid.x)
+    assert best.scores["valid_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == task.valid.y))
+    tested = best.model.apply(best.variables, task.test.x).argmax(1)
+    assert best.scores["test_accuracy"] == pytest.approx(np.mean(tested == task.test.y))
+    assert best.scores["valid_accuracy"] == pytest.approx(
+        table(first.directory).valid_accuracy.max()
+    )
+
+
+def test_the_stored_best_is_the_returned_one(first):
+    with np.load(first.directory / "best" / "params.npz", allow_pickle=False) as arrays:
+        params = unflatten_dict({tuple(k.split("/")): arrays[k] for k in arrays.files})
+    assert same(params, first.best.params)
+    record = json.loads((first.directory / "best" / "genome.json").read_text())
+    assert record["genome"] == first.best.genome and record["scores"] == first.best.scores
+
+
+def test_the_status_and_events_tell_the_story(first):
+    reader = sj.open_run(first.directory)
+    status, kinds = reader.status(), [event.kind for event in reader.events()]
+    assert (status.state, status.done, status.budget) == ("finished", 457, 457)
+    assert status.best == pytest.approx(first.best.scores["valid_accuracy"])
+    assert "compiled" in kinds and kinds[-1] == "finished"
+    assert reader.config["seed"] == 3 and reader.config["metric"] == "valid_accuracy"
+
+
+def test_no_plan_compiles_a_new_program(task, first, tmp_path):
+    before = lanes.train_lane._cache_size()
+    # Other genes, grants and moves than in `first`, in the same containers.
+    result = sj.run(setting(task, tmp_path / "again", seed=5, policy="pbt", budget=600))
+    assert not same(result.frame.genome, first.frame.genome)
+    used = {layout for layout in result.trainer._layouts.items()}
+    known = {layout for layout in first.trainer._layouts.items()}
+    assert lanes.train_lane._cache_size() - before == len(used - known)
+
+
+class Net(nn.Module):
+    """A user's module: BatchNorm, dropout, a structural gene and a traced one."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, train: bool, genome):
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.relu(nn.Dense(self.width)(x) * genome["gain"])
+        x = nn.Dropout(0.2, deterministic=not train)(x)
+        return nn.Dense(2)(x)
+
+
+def test_a_users_module_with_batchnorm_dropout_and_optimizer_trains(task, tmp_path):
+    space = sj.Space(
+        rate=sj.log_uniform(1e-3, 1e-1), gain=sj.uniform(0.5, 2.0), width=sj.structure(4, 8)
+    )
+    settings = {"space": space, "model": Net, "optimizer": lambda genes: optax.adam(genes["rate"])}
+    result = sj.run(setting(task, tmp_path / "own", **settings, budget=1200))
+    best = result.best
+    assert best.scores["valid_accuracy"] > 0.8
+    assert best.genome["width"] == best.model.width
+    outputs = best.model.apply(best.variables, task.valid.x, train=False, genome=best.genome)
+    assert np.mean(outputs.argmax(1) == task.valid.y) == pytest.approx(
+        best.scores["valid_accuracy"]
+    )
+    stored, _ = sj.open_run(result.directory).best()
+    assert {"batch_stats/BatchNorm_0/mean", "Dense_0/kernel"} <= set(stored)
+    replayed, frame = sj.replay(setting(task, result.directory, **settings, budget=1200))
+    assert same(states(replayed, frame), states(result.trainer, result.frame))
+
+
+def test_regression_runs_under_the_default_policy(tmp_path):
+    x = np.random.default_rng(1).normal(size=(200, 3))
+    task = sj.tasks.arrays(x, x @ [1.0, -2.0, 0.5], batch=16)
+    result = sj.run(setting(task, tmp_path / "r", budget=2000))
+    assert result.best.scores["valid_r2"] > 0.8
+
+
+def test_diverged_members_are_replaced_and_reported(task, tmp_path):
+    wild = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e30))
+    result = sj.run(setting(task, tmp_path / "w", space=wild, budget=1500, policy="pbt"))
+    died = [e.member for e in sj.open_run(result.directory).events() if e.kind == "died"]
+    assert died and np.isfinite(result.best.scores["valid_loss"])
+    rows = table(result.directory)
+    assert rows.steps.sum() == 1500
+    dead = rows[~rows.alive]
+    assert len(dead) and (dead["round"] < rows["round"].max()).any()
+
+
+def test_a_swarm_that_diverges_altogether_says_so(task, tmp_path):
+    hopeless = sj.Space(learning_rate=sj.log_uniform(1e37, 1e38))
+    settings = {"space": hopeless, "policy": "random_search"}
+    with pytest.raises(sj.DivergedError, match="all 10 members diverged.*lower the learning rates"):
+        sj.run(setting(task, tmp_path / "h", **settings))
+    reader = sj.open_run(tmp_path / "h")
+    assert reader.status().state == "failed" and reader.status().alive == 0
+
+
+def test_an_illegal_plan_names_the_field_and_the_member(task, tmp_path):
+    def update(key, plan, frame, state):
+        return plan._replace(steps=plan.steps.at[4].set(-1)), state
+
+    policy = Policy(lambda frame: (), update, "bad")
+    with pytest.raises(sj.PlanError, match="steps: member 4 has -1"):
+        sj.run(setting(task, tmp_path / "p", policy=policy))
+    assert sj.open_run(tmp_path / "p").status().state == "failed"
+
+
+def test_a_policy_that_grants_nothing_is_refused_rather_than_waited_for(task, tmp_path):
+    idle = Policy(lambda frame: (), lambda key, plan, frame, state: (plan, state), "idle")
+    with pytest.raises(sj.PlanError, match="idle grants no member a step"):
+        sj.run(setting(task, tmp_path / "i", policy=idle))
+
+
+def test_an_interrupted_run_is_readable_and_says_so(task, tmp_path):
+    class Impatient:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def note(self, text):
+            pass
+
+        def show(self, status):
+            if status.round == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sj.run(setting(task, tmp_path / "k"), display=Impatient())
+    reader = sj.open_run(tmp_path / "k")
+    assert reader.status().state == "stopped" and reader.rounds() == [1, 2]
+
+
+def test_no_thread_outlives_a_run(first):
+    assert not [t for t in threading.enumerate() if "beat" in t.name or "Thread-" in t.name]
