@@ -9,7 +9,8 @@ from swarmjax.fitness import weighted
 from swarmjax.mlp import MLP
 from swarmjax.policy import PlanError, chain
 from swarmjax.presets import preset
-from swarmjax.run import Best, DivergedError, Result, replay, run
+from swarmjax.result import Best
+from swarmjax.run import DivergedError, Result, replay, run
 from swarmjax.space import Space, choice, log_uniform, structure, uniform
 from swarmjax.store import open_run
 from swarmjax.tune import grid, perturb, random

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from swarmjax import mlp, models, optimizers, store
-from swarmjax.population import Recipe
+from swarmjax.members import Recipe
 from swarmjax.presets import preset
 from swarmjax.space import Space, choice, log_uniform, structure
 from swarmjax.tasks import TASKS, Task

@@ -19,7 +19,8 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from swarmjax.population import Member, Recipe, Swarm, put, take
+from swarmjax.members import Member, Recipe, put, take
+from swarmjax.population import Swarm
 from swarmjax.tasks import Data, Task, measure
 from swarmjax.types import Array, Genome, Key
 

@@ -1,7 +1,6 @@
 """The swarm's weights: where they live, and `apply_plan`, the only place where they move.
 
-Members of one container are stacked in one cohort, `[rows, ...]`. Moves go through lanes of a fixed
-length, so that no number of moves ever compiles a new program.
+Members of one container are stacked in one cohort, `[rows, ...]`, which may have free rows.
 """
 
 from __future__ import annotations
@@ -12,46 +11,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from swarmjax import breed
 from swarmjax.cohorts import place
-from swarmjax.models import Architecture, Family, Variables, architecture_of
-from swarmjax.space import Space
-from swarmjax.types import Array, Genome, Key, Plan
+from swarmjax.members import Member, Recipe, new_members, put, resize_members, take
+from swarmjax.models import Architecture, architecture_of
+from swarmjax.types import Genome, Key, Plan
 
 # Several cohorts may work at once: `each` is `map`, or the `map` of a thread pool.
 Each = Callable[..., Iterable[Any]]
-
-
-class Recipe(NamedTuple):
-    """What is the same for every member; hashable, so that it can be static under `jit`.
-
-    Attributes:
-        space: the genes.
-        family: the networks.
-        optimizer: `optimizer(numbers) -> optax transformation` from one member's traced genes.
-    """
-
-    space: Space
-    family: Family
-    optimizer: Callable[[dict[str, Any]], optax.GradientTransformation]
-
-
-class Member(NamedTuple):
-    """What training changes, of one member or stacked.
-
-    Attributes:
-        variables: Flax collections; `params` and, where the model has them, others.
-        optimizer: optimizer state.
-        step: `[]` int32 training steps behind the weights.
-    """
-
-    variables: Variables
-    optimizer: Any
-    step: Array
 
 
 class Swarm(NamedTuple):
@@ -156,62 +124,6 @@ def apply_plan(
     lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
     births = swarm.births + int(change.newborn.sum())
     return Swarm(cohorts, change.container, row, change.birth, lineage, step, births)
-
-
-@jax.jit
-def take(stack: Member, rows: Array) -> Member:
-    """The members in `rows` `[L]` of a stack; rows beyond its end repeat the last."""
-    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), stack)
-
-
-@partial(jax.jit, donate_argnums=0)
-def put(stack: Member, rows: Array, members: Member) -> Member:
-    """The stack with `members` `[L]` written to `rows` `[L]`; rows beyond its end are dropped."""
-    write = lambda leaf, new: leaf.at[rows].set(new, mode="drop")  # noqa: E731
-    return jax.tree.map(write, stack, members)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def new_members(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
-    """Fresh members `[L]` with birth numbers `birth` `[L]` and genes `genome` `[L]`."""
-
-    def one(args):
-        birth, genome = args
-        numbers = recipe.space.numbers(genome)
-        variables = recipe.family.init(jax.random.fold_in(key, birth), container, numbers)
-        state = recipe.optimizer(numbers).init(variables["params"])
-        return Member(variables, state, jnp.zeros((), jnp.int32))
-
-    # A loop, not vmap: random numbers compile twice as fast, and this runs once in a life.
-    return jax.lax.map(one, (birth, genome))
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def resize_members(
-    recipe: Recipe,
-    source: Any,
-    container: Any,
-    parents: Member,
-    key: Key,
-    birth: Array,
-    old: Genome,
-    new: Genome,
-) -> Member:
-    """Children `[L]` in `container` of `parents` `[L]` of other architectures in `source`."""
-    sizes = recipe.family.sizes
-    fresh = new_members(recipe, container, key, birth, new)
-    if sizes is None:
-        return fresh
-
-    def one(parent, fresh, old, new):
-        before = sizes(source, recipe.space.numbers(old))
-        after = sizes(container, recipe.space.numbers(new))
-        params, kept = breed.resize(
-            parent.variables["params"], fresh.variables["params"], before, after, container
-        )
-        return Member({"params": params}, fresh.optimizer, jnp.where(kept, parent.step, 0))
-
-    return jax.vmap(one)(parents, fresh, old, new)
 
 
 def _change(recipe, containers, swarm, genome, plan) -> Change:

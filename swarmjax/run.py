@@ -15,43 +15,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 
-from swarmjax import fitness, lanes, models, progress, store, telemetry
+from swarmjax import fitness, models, progress, store, telemetry
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.policy import PlanError, check_plan, keep
-from swarmjax.space import Option
-from swarmjax.tasks import Task
+from swarmjax.result import Best, describe_best, main_metric, score_on_test, stored_best
 from swarmjax.train import LocalTrainer, Network, first_frame
 from swarmjax.types import Frame, InputError, Key, Plan
 
 
 class DivergedError(RuntimeError):
     """No member ever reached a finite validation score."""
-
-
-class Best(NamedTuple):
-    """The best network of a run.
-
-    Attributes:
-        model: a Flax module of exactly its architecture.
-        params: its weights, for `model.apply({"params": params}, x)`.
-        variables: `params` together with the other collections the model has.
-        genome: its genes as plain values.
-        scores: validation metrics, and test metrics where the task has test data.
-        member: its slot.
-        birth: its birth number.
-        round: the round after which it was best.
-    """
-
-    model: Any
-    params: dict[str, Any]
-    variables: dict[str, Any]
-    genome: dict[str, Option]
-    scores: dict[str, float]
-    member: int
-    birth: int
-    round: int
 
 
 class Result(NamedTuple):
@@ -137,11 +111,6 @@ def prepare_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def main_metric(task: Task) -> str:
-    """The validation metric that stands for a member's quality on screen."""
-    return f"valid_{'accuracy' if 'accuracy' in task.metrics else next(iter(task.metrics), 'loss')}"
-
-
 class _Loop:
     """One run in progress: the records of the last round, and what is best so far."""
 
@@ -197,9 +166,9 @@ class _Loop:
         if self._best is not None and scores[member] <= self._best[0]:
             return
         network = self._trainer.network(member, self._frame.genome)
-        best = _describe(self._setup, self._frame, member, network)
+        best = describe_best(self._setup, self._frame, member, network)
         self._best = float(scores[member]), network, best
-        self._write_best(best)
+        self._writer.best(*stored_best(best))
 
     def _finish(self) -> Result:
         if self._best is None:
@@ -208,22 +177,11 @@ class _Loop:
                 "lower the learning rates of the space"
             )
         _, network, best = self._best
-        best = best._replace(scores=best.scores | _test_scores(self._setup, network))
-        self._write_best(best)
+        best = best._replace(scores=best.scores | score_on_test(self._setup, network))
+        self._writer.best(*stored_best(best))
         self._event("finished", f"{self._done()} member-steps in {self._frame.round} rounds")
         self._announce("finished")
         return Result(best, self._frame, self._setup.directory, self._trainer)
-
-    def _write_best(self, best: Best) -> None:
-        # Parameters go by their own paths; other collections have their name in front.
-        others = {name: tree for name, tree in best.variables.items() if name != "params"}
-        arrays: dict[str, Any] = {
-            **flatten_dict(best.params, sep="/"),
-            **flatten_dict(others, sep="/"),
-        }
-        record = {"genome": best.genome, "scores": best.scores, "member": best.member,
-                  "birth": best.birth, "round": best.round}  # fmt: skip
-        self._writer.best(arrays, record)
 
     def _done(self) -> int:
         return self._setup.experiment.budget - int(self._frame.remaining)
@@ -271,27 +229,6 @@ def _budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
     return frame._replace(
         remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
     )
-
-
-def _describe(setup: Setup, frame: Frame, member: int, network: Network) -> Best:
-    recipe = setup.recipe
-    values = recipe.space.values(frame.genome, member)
-    architecture = models.architecture_of(recipe.space, values)
-    variables = jax.tree.map(np.asarray, recipe.family.crop(network.member.variables, architecture))
-    scores = {name: float(metric[member]) for name, metric in frame.metrics.items()}
-    birth = int(frame.birth[member])
-    model, round = recipe.family.build(values), int(frame.round)
-    return Best(model, variables["params"], variables, values, scores, member, birth, round)
-
-
-def _test_scores(setup: Setup, network: Network) -> dict[str, float]:
-    task = setup.task
-    if task.test is None:
-        return {}
-    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2))
-    recipe, container = setup.recipe, network.container
-    scores, _ = score(recipe, task, container, task.test, network.genome, network.member)
-    return {f"test_{name}": float(value) for name, value in scores.items()}
 
 
 def _config(setup: Setup) -> dict[str, Any]:

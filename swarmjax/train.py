@@ -13,8 +13,9 @@ import numpy as np
 
 from swarmjax import lanes
 from swarmjax.cohorts import Costs, Load, plan_cohorts
+from swarmjax.members import Member, Recipe
 from swarmjax.models import Architecture, architecture_of
-from swarmjax.population import Member, Recipe, Swarm, apply_plan, empty_swarm
+from swarmjax.population import Swarm, apply_plan, empty_swarm
 from swarmjax.space import Space
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, Plan

@@ -126,6 +126,20 @@ def test_a_merge_may_need_a_container_that_nobody_has():
     assert more.seconds == 1e6 + 30 * MLPS.flops(Box(3, 8))
 
 
+def test_two_may_join_a_third_that_neither_would_join_alone():
+    """Alone, half a lane each for 6 an operation, or half a lane of the third for 10."""
+    sets = BARS._replace(
+        contain=lambda architecture: frozenset(architecture[0][1]),
+        cover=frozenset.union,
+        flops=lambda container: {1: 6.0, 2: 10.0}[len(container)],
+    )
+    loads = {(("has", "a"),): Load(2, 2), (("has", "b"),): Load(2, 2), (("has", "ab"),): Load(4, 4)}
+    cohorts = plan_cohorts(sets, loads, 1, PLAIN._replace(lane=4))
+    assert cohorts.separate == 4 * 6 + 4 * 6 + 4 * 10
+    assert set(cohorts.containers.values()) == {frozenset("ab")}
+    assert cohorts.seconds == 8 * 10
+
+
 def price(containers, loads, batch, costs):
     """The cost model, said once more in its own words."""
     total = 0.0

@@ -5,8 +5,9 @@ from jax.sharding import AxisType
 
 import swarmjax as sj
 from swarmjax import lanes, mlp, optimizers
+from swarmjax.members import Recipe, new_members
 from swarmjax.models import architecture_of
-from swarmjax.population import Recipe, Swarm, new_members
+from swarmjax.population import Swarm
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-4, 1.0),

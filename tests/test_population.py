@@ -4,8 +4,9 @@ import pytest
 
 import swarmjax as sj
 from swarmjax import mlp, optimizers
+from swarmjax.members import Recipe
 from swarmjax.models import architecture_of
-from swarmjax.population import Recipe, apply_plan, empty_swarm
+from swarmjax.population import apply_plan, empty_swarm
 from swarmjax.types import Plan
 
 SPACE = sj.Space(

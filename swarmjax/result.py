@@ -1,0 +1,80 @@
+"""The best network of a run as an ordinary Flax model."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from swarmjax import lanes, models
+from swarmjax.experiment import Setup
+from swarmjax.space import Option
+from swarmjax.tasks import Task
+from swarmjax.train import Network
+from swarmjax.types import Frame
+
+
+class Best(NamedTuple):
+    """The best network of a run.
+
+    Attributes:
+        model: a Flax module of exactly its architecture.
+        params: its weights, for `model.apply({"params": params}, x)`.
+        variables: `params` together with the other collections the model has.
+        genome: its genes as plain values.
+        scores: validation metrics, and test metrics where the task has test data.
+        member: its slot.
+        birth: its birth number.
+        round: the round after which it was best.
+    """
+
+    model: Any
+    params: dict[str, Any]
+    variables: dict[str, Any]
+    genome: dict[str, Option]
+    scores: dict[str, float]
+    member: int
+    birth: int
+    round: int
+
+
+def main_metric(task: Task) -> str:
+    """The validation metric that stands for a member's quality on screen."""
+    return f"valid_{'accuracy' if 'accuracy' in task.metrics else next(iter(task.metrics), 'loss')}"
+
+
+def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> Best:
+    """The network that `frame` shows in slot `member`, without padding."""
+    recipe = setup.recipe
+    values = recipe.space.values(frame.genome, member)
+    architecture = models.architecture_of(recipe.space, values)
+    variables = jax.tree.map(np.asarray, recipe.family.crop(network.member.variables, architecture))
+    scores = {name: float(metric[member]) for name, metric in frame.metrics.items()}
+    birth = int(frame.birth[member])
+    model, round = recipe.family.build(values), int(frame.round)
+    return Best(model, variables["params"], variables, values, scores, member, birth, round)
+
+
+def score_on_test(setup: Setup, network: Network) -> dict[str, float]:
+    """Loss and metrics on the test examples, where the task has them."""
+    task = setup.task
+    if task.test is None:
+        return {}
+    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2))
+    recipe, container = setup.recipe, network.container
+    scores, _ = score(recipe, task, container, task.test, network.genome, network.member)
+    return {f"test_{name}": float(value) for name, value in scores.items()}
+
+
+def stored_best(best: Best) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the run directory keeps: path -> array, and genes, scores and origin.
+
+    Parameters go by their own paths, other collections with their name in front.
+    """
+    others = {name: tree for name, tree in best.variables.items() if name != "params"}
+    arrays: dict[str, Any] = dict(flatten_dict(best.params, sep="/"))
+    arrays.update(flatten_dict(others, sep="/"))
+    kept = ("genome", "scores", "member", "birth", "round")
+    return arrays, {name: getattr(best, name) for name in kept}
