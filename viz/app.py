@@ -126,7 +126,9 @@ def serve(
 
 def _open_page(feed: Feed) -> pmui.Page:
     dashboard = Dashboard(feed)
-    pn.state.add_periodic_callback(dashboard.tick, period=PERIOD)
+    # Panel's own periodic callback marks every page of the process busy at each call.
+    document: Any = pn.state.curdoc
+    document.add_periodic_callback(dashboard.tick, PERIOD)
     return dashboard.page
 
 
