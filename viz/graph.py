@@ -171,7 +171,7 @@ def _names(history: History, layout: Layout, look: Look) -> hv.Labels:
     kept: list[tuple[float, float, str]] = []
     for x, y, text in zip(biggest.x, biggest.y, biggest.text, strict=True):
         if all(abs(x - other[0]) > wide or abs(y - other[1]) > high for other in kept):
-            kept.append((x, y, text))
+            kept.append((x, y, text if len(text) <= 30 else text[:29] + "…"))
     return styled(
         hv.Labels(kept, ["x", "y"], "text"),
         text_color=look.ink,

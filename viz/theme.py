@@ -13,6 +13,8 @@ import numpy as np
 from bokeh.core.properties import value
 
 FONT = "Inter, Roboto, Helvetica, Arial, sans-serif"
+# Axes without fractions.
+COUNTS = ("round", "training steps")
 TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
 
 Element = TypeVar("Element")
@@ -171,6 +173,8 @@ def finish(plot: Any, _element: Any) -> None:
     for axis in model.axis:
         axis.minor_tick_line_alpha = axis.major_tick_line_alpha = axis.axis_line_alpha = 0
         axis.major_label_standoff = 4
+        if axis.axis_label in COUNTS:
+            axis.ticker.min_interval = 1
     for tool in model.tools:
         if tool.__class__.__name__ == "HoverTool":
             tool.show_arrow = False

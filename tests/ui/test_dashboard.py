@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,36 +31,43 @@ def browser() -> Iterator:
         launched.close()
 
 
-def served(browser, directory: Path, **options) -> Iterator[Callable[[], Visit]]:
-    """Serves a new run without rounds; gives what opens a page on it.
+class Served:
+    """A run without rounds and its dashboard's server; `trouble` is all that went wrong."""
 
-    At the end nothing may have gone wrong: in the pages, in what they asked for, in the log.
-    """
-    run = viz_runs.Run(directory, **options)
-    server = Server(directory, directory.parent / "server.log")
-    visits: list[Visit] = []
+    def __init__(self, directory: Path, **options):
+        self.run = viz_runs.Run(directory, **options)
+        self.server = Server(directory, directory.parent / "server.log")
 
-    def visit() -> Visit:
-        visits.append(Visit(browser, run, server.url))
-        return visits[-1]
+    def close(self) -> None:
+        """Ends the server, whose log must be clean."""
+        self.run.writer.close()
+        log = self.server.stop()
+        assert "ERROR" not in log and "Traceback" not in log, log
 
-    yield visit
-    for page in visits:
+    def visit(self, browser) -> Iterator[Visit]:
+        """A page; neither in it nor in what it asks for may anything go wrong."""
+        page = Visit(browser, self.run, self.server.url)
+        yield page
+        page.page.wait_for_timeout(500)
         page.page.close()
-    run.writer.close()
-    log = server.stop()
-    assert [trouble for page in visits for trouble in page.wrong] == []
-    assert "ERROR" not in log and "Traceback" not in log, log
+        assert page.wrong == []
 
 
 @pytest.fixture(scope="module")
-def visit(browser, tmp_path_factory) -> Iterator[Callable[[], Visit]]:
-    """Opens another page on the one run that these tests share."""
-    yield from served(browser, tmp_path_factory.mktemp("run") / "digits")
+def shared(browser, tmp_path_factory) -> Iterator[Served]:
+    """The one growing run of these tests."""
+    served = Served(tmp_path_factory.mktemp("run") / "digits")
+    yield served
+    served.close()
 
 
-def test_every_view_follows_a_run_from_before_its_first_round(visit):
-    page = visit()
+@pytest.fixture
+def page(browser, shared) -> Iterator[Visit]:
+    """A new page on the shared run."""
+    yield from shared.visit(browser)
+
+
+def test_every_view_follows_a_run_from_before_its_first_round(page):
     page.wait("it waits", lambda: "Waiting for the first round" in page.text("h2"))
     page.run.advance(4)
     before = page.ready()
@@ -71,8 +78,7 @@ def test_every_view_follows_a_run_from_before_its_first_round(visit):
     page.wait("the header follows", lambda: page.text("dl div:first-child dd") == "6")
 
 
-def test_one_selection_is_shared_and_survives_updates(visit):
-    page = visit()
+def test_one_selection_is_shared_and_survives_updates(page):
     before = page.ready()
     page.page.locator("input[type=checkbox]").nth(3).click()
     page.changed(before)
@@ -95,22 +101,19 @@ def test_one_selection_is_shared_and_survives_updates(visit):
     page.wait("a tapped row is selected", lambda: page.selected() == 1)
 
 
-def test_pages_do_not_share_their_selection(visit):
-    page = visit()
+def test_pages_do_not_share_their_selection(page):
     page.ready()
     assert page.selected() == 0
 
 
-def test_dark_theme_repaints_everything(visit):
-    page = visit()
+def test_dark_theme_repaints_everything(page):
     before = page.ready()
     page.page.get_by_label("Toggle theme").click()
     page.changed(before)
     page.wait("text turns light", lambda: _luminance(page, "table") > 128)
 
 
-def test_state_follows_the_run(visit):
-    page = visit()
+def test_state_follows_the_run(page):
     page.ready()
     page.run.say("failed", 0.9)
     page.wait("the state follows", lambda: page.text(".chip") == "Failed")
@@ -118,15 +121,16 @@ def test_state_follows_the_run(visit):
 
 def test_hostile_names_are_shown_as_text(browser, tmp_path):
     space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
-    for visit in served(browser, tmp_path / HOSTILE, space=space):
-        page = visit()
-        page.run.advance(3)
+    served = Served(tmp_path / HOSTILE, space=space, members=24)
+    served.run.advance(3)
+    for page in served.visit(browser):
         page.ready()
         assert page.text("h1") == HOSTILE
         assert HOSTILE in page.text("td")
         page.page.mouse.move(400, 350)
         page.page.wait_for_timeout(300)
         assert page.page.evaluate("() => window.broken") is None
+    served.close()
 
 
 def _luminance(page: Visit, selector: str) -> float:
