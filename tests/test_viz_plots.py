@@ -190,3 +190,27 @@ def test_table_ignores_messages_it_does_not_know():
     for message in ({"toggle": 3}, {"toggle": "3"}, {"toggle": True}, "toggle", None, {}):
         table._handle_msg(message)
     assert told == [3]
+
+
+def test_axes_follow_a_growing_run():
+    swarm = viz_runs.Swarm(16)
+    frames: list = []
+    seen = []
+    pipe = None
+    for _ in range(3):
+        for _ in range(5):
+            frames += split_rounds(telemetry.frame_table(*swarm.step(), 0.0))
+        history = History(swarm.space, tuple(frames))
+        data = {"history": history, "metric": "valid_accuracy", "look": theme.LIGHT}
+        if pipe is None:
+            pipe = hv.streams.Pipe(data=data)
+            views = [
+                hv.DynamicMap(lambda data, make=make: make(**data), streams=[pipe])
+                for make in (heatmap.plot, trajectories.plot)
+            ]
+            figures = [hv.renderer("bokeh").get_plot(view).state for view in views]
+        pipe.send(data)
+        seen.append([figure.x_range.end for figure in figures])
+    for rounds, ends in zip((5, 10, 15), seen, strict=True):
+        assert ends[0] == pytest.approx(rounds + 0.5)
+        assert rounds < ends[1] < rounds + 3

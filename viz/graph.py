@@ -42,12 +42,12 @@ def plot(
     nodes = node_table(history, layout, color=color, size=size)
     parts = [
         _edges(layout, look),
-        _living(nodes.loc[nodes.alive].sort_values(by="shade"), look),
+        _living(nodes.loc[nodes.alive].sort_values(by="shade"), layout, look),
         _dead(nodes.loc[~nodes.alive], look),
         _rings(nodes, members, look),
         _names(history, layout, look),
     ]
-    return styled(hv.Overlay(parts), **_style(layout))
+    return styled(hv.Overlay(parts), **_style())
 
 
 def node_table(history: History, layout: Layout, *, color: str, size: str) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def _shade(history: History, name: str) -> tuple[metrics.Metric, np.ndarray]:
     return metric, np.where(np.isfinite(shades), shades, 0.0)
 
 
-def _style(layout: Layout) -> dict[str, Any]:
+def _style() -> dict[str, Any]:
     return figure(
         xaxis=None,
         yaxis=None,
@@ -98,16 +98,16 @@ def _style(layout: Layout) -> dict[str, Any]:
         show_legend=False,
         active_tools=["box_select"],
         shared_axes=False,
-        framewise=True,
-        xlim=_extent(layout, 0),
-        ylim=_extent(layout, 1),
         tools=TOOLS,
     )
 
 
-def _living(nodes: pd.DataFrame, look: Look) -> hv.Points:
+def _living(nodes: pd.DataFrame, layout: Layout, look: Look) -> hv.Points:
+    left, right = _extent(layout, 0)
+    bottom, top = _extent(layout, 1)
     return styled(
-        hv.Points(nodes, ["x", "y"], _NODE),
+        hv.Points(nodes, ["x", "y"], _NODE, extents=(left, bottom, right, top)),
+        framewise=True,
         color="shade",
         cmap=list(look.ramp),
         clim=(0, 1),

@@ -51,7 +51,7 @@ def plot(
         hover_formatters={"@value": "printf"},
     )
     parts = [shown, _deaths(history, sequence, look), _frames(history, sequence, members, look)]
-    return styled(hv.Overlay(parts), **_style(history))
+    return styled(hv.Overlay(parts), **_style())
 
 
 def order(history: History, rows: str) -> np.ndarray:
@@ -83,16 +83,12 @@ def deaths(history: History) -> np.ndarray:
     return np.argwhere(before & ~alive)
 
 
-def _style(history: History) -> dict[str, Any]:
+def _style() -> dict[str, Any]:
     return figure(
         xlabel="round",
         yaxis=None,
         show_legend=False,
-        xlim=(history.rounds[0] - 0.5, history.rounds[-1] + 0.5),
-        ylim=(-0.5, history.members - 0.5),
-        framewise=True,
         shared_axes=False,
-        padding=0,
         active_tools=[],
         tools=TOOLS,
         xticks=6,
@@ -126,8 +122,11 @@ def _hoverable(
 def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
     found = deaths(history)[-MAX_DEATHS:]
     height = np.argsort(sequence)[found[:, 1]]
+    first, last = history.rounds[[0, -1]]
+    whole = (first - 0.5, -0.5, last + 0.5, history.members - 0.5)
     return styled(
-        hv.Points((history.rounds[found[:, 0]], height), ["at", "row"]),
+        hv.Points((history.rounds[found[:, 0]], height), ["at", "row"], extents=whole),
+        framewise=True,
         marker="x",
         size=7,
         color=look.dead,

@@ -138,6 +138,8 @@ def figure(**options: Any) -> dict[str, Any]:
         "responsive": True,
         "min_height": 120,
         "title": "",
+        # The range is that of the element that is `framewise` and has `extents`.
+        "padding": 0,
         # As the page sets them, or an update would change them.
         "fontsize": {"labels": "1em", "ticks": "0.925em"},
         "toolbar": "right",

@@ -47,7 +47,10 @@ def plot(
     colors = pick_colors(chosen, look)
     band = spread(x, y)
     drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
+    left, right = float(x.min()), float(x.max())
     room = _room(drawn[np.isfinite(drawn)], told)
+    # Some space on the right is for the members' numbers.
+    extents = (left, room[0], right + 0.06 * (right - left) + 0.5, room[1])
     parts = [
         styled(
             hv.Area((band.at, band.low, band.high), "t", ["low", "high"]),
@@ -62,10 +65,10 @@ def plot(
             line_dash="dashed",
         ),
         _lines(x, y, colors),
-        _marks(history, x, y, colors, look),
+        _marks(history, x, y, colors, extents),
         _ends(x, y, colors, room, told),
     ]
-    return styled(hv.Overlay(parts), **_style(told, axis, x, room))
+    return styled(hv.Overlay(parts), **_style(told, axis))
 
 
 def times(history: History, axis: str) -> np.ndarray:
@@ -106,16 +109,21 @@ def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Contours:
 
 
 def _marks(
-    history: History, x: np.ndarray, y: np.ndarray, colors: dict[int, str], look: Look
+    history: History,
+    x: np.ndarray,
+    y: np.ndarray,
+    colors: dict[int, str],
+    extents: tuple[float, float, float, float],
 ) -> hv.Points:
     copied = history.column("parent") != history.column("member")
     spots = [
         (x[r, member], y[r, member], color)
         for member, color in colors.items()
         for r in np.flatnonzero(copied[:, member] & np.isfinite(y[:, member]))
-    ] or [(math.nan, math.nan, look.ink)]
+    ] or [(math.nan, math.nan, "black")]
     return styled(
-        hv.Points(spots, ["t", "v"], "color"),
+        hv.Points(spots, ["t", "v"], "color", extents=extents),
+        framewise=True,
         color="color",
         size=7,
         line_color="white",
@@ -166,17 +174,11 @@ def spaced(wished: dict[int, float], bottom: float, top: float, *, gap: float) -
     return heights
 
 
-def _style(
-    metric: metrics.Metric, axis: str, x: np.ndarray, room: tuple[float, float]
-) -> dict[str, Any]:
-    left, right = float(x.min()), float(x.max())
+def _style(metric: metrics.Metric, axis: str) -> dict[str, Any]:
     return figure(
         xlabel="round" if axis == "round" else "training steps",
         ylabel="",
         logy=metric.log,
-        xlim=(left, right + 0.06 * (right - left) + 0.5),
-        ylim=room,
-        framewise=True,
         shared_axes=False,
         show_legend=False,
         show_grid=True,
