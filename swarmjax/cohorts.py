@@ -25,8 +25,8 @@ class Costs(NamedTuple):
     """
 
     compile_seconds: float = 3.0
-    flops_per_second: float = 1e10
-    step_seconds: float = 1e-4
+    flops_per_second: float = 2.5e10
+    step_seconds: float = 3e-4
     lane: int = 16
 
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import mlp, models, optimizers, store
-from swarmjax.members import Recipe
+from swarmjax import lanes, mlp, models, optimizers, store
+from swarmjax.members import Recipe, new_member
 from swarmjax.presets import preset
 from swarmjax.space import Space, choice, log_uniform, structure
-from swarmjax.tasks import TASKS, Task
+from swarmjax.tasks import TASKS, Data, Task
 from swarmjax.types import InputError, Policy
 
 
@@ -64,22 +64,14 @@ class Setup(NamedTuple):
 def check(experiment: Experiment) -> Setup:
     """The experiment with its parts resolved; raises InputError on whatever is wrong with it."""
     task, space = _task(experiment.task), experiment.space
-    for name in ("members", "budget", "round_steps"):
-        value = getattr(experiment, name)
-        if type(value) is not int or value < 1:
-            raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
-    if experiment.budget < experiment.members:
-        raise InputError(
-            f"budget {experiment.budget} cannot give {experiment.members} members one step each; "
-            "raise budget or lower members"
-        )
+    _check_numbers(experiment)
     if not space.genes:
         raise InputError("the space has no gene; give it at least a learning_rate")
-    recipe = Recipe(space, _family(experiment, task), _optimizer(experiment))
-    _check_genes(experiment, recipe)
-    _check_outputs(recipe, task)
     policy = experiment.policy
     policy = preset(policy) if isinstance(policy, str) else policy
+    recipe = Recipe(space, _family(experiment, task), _optimizer(experiment))
+    _check_genes(experiment, recipe)
+    _rehearse(recipe, task)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     return Setup(experiment, task, policy, recipe, directory)
 
@@ -96,7 +88,7 @@ def builtin(name: str) -> Experiment:
         depth=structure(1, 2, 3),
         width=structure(16, 32, 64, 128),
     )
-    return Experiment(task=name, space=space)
+    return Experiment(task=name, space=space, budget=32_000)
 
 
 def _new_directory(task: str) -> Path:
@@ -139,24 +131,66 @@ def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
             )
 
 
-def _check_outputs(recipe: Recipe, task: Task) -> None:
-    genome = {k: v[0] for k, v in recipe.space.sample(jax.random.key(0), 1).items()}
-    kind = recipe.family.contain(models.architecture_of(recipe.space, recipe.space.values(
-        {k: [v] for k, v in genome.items()}, 0)))  # fmt: skip
+def _rehearse(recipe: Recipe, task: Task) -> None:
+    """Traces one member's evaluation and training step, without computing anything."""
+    genome = {name: np.asarray(v) for name, v in recipe.space.sample(jax.random.key(0), 1).items()}
+    values = recipe.space.values(genome, 0)
+    container = recipe.family.contain(models.architecture_of(recipe.space, values))
+    genome = {name: column[0] for name, column in genome.items()}
+    numbers = recipe.space.numbers(genome)
+    data, key = Data(task.valid.x[:2], task.valid.y[:2]), jax.random.key(0)
 
-    def outputs(x):
-        numbers = recipe.space.numbers(genome)
-        variables = recipe.family.init(jax.random.key(0), kind, numbers)
-        return recipe.family.apply(kind, variables, x, numbers)[0]
+    def outputs():
+        variables = recipe.family.init(key, container, numbers)
+        return recipe.family.apply(container, variables, data.x, numbers)[0]
 
-    try:
-        got = jax.eval_shape(outputs, task.valid.x[:2]).shape
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"the model fails on one batch of {task.name}: {error}") from error
-    if got != (2, task.outputs):
+    def step():
+        member = new_member(recipe, container, key, np.zeros((), np.int32), genome)
+        return lanes.step(recipe, task, container, data, key, True, genome, member)
+
+    shape = _traced("the model fails on two examples", outputs).shape
+    if shape != (2, task.outputs):
         raise InputError(
-            f"the model returns shape {got} for 2 examples, but task {task.name} needs "
+            f"the model returns shape {shape} for 2 examples, but task {task.name} needs "
             f"{(2, task.outputs)}; change the model's last layer"
+        )
+    _check_measures(task)
+    _traced("one training step fails", step)
+
+
+def _check_measures(task: Task) -> None:
+    outputs, y = np.zeros((2, task.outputs), np.float32), task.valid.y[:2]
+    losses = _traced("the loss fails", lambda: task.loss(outputs, y)).shape  # pyright: ignore[reportArgumentType]
+    if losses != (2,):
+        raise InputError(f"the loss returns shape {losses} for 2 examples, but must return (2,)")
+    for name, metric in task.metrics.items():
+        shape = _traced(f"metric {name!r} fails", lambda m=metric: m(outputs, y)).shape  # pyright: ignore[reportArgumentType]
+        if shape != ():
+            raise InputError(f"metric {name!r} must return one number, got shape {shape}")
+
+
+def _traced(complaint: str, function: Callable[[], Any]) -> Any:
+    """The shapes that `function` returns; whatever it raises becomes one line."""
+    try:
+        return jax.eval_shape(function)
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), "")
+        raise InputError(f"{complaint}: {type(error).__name__}: {line}") from error
+
+
+def _check_numbers(experiment: Experiment) -> None:
+    for name in ("members", "budget", "round_steps"):
+        value = getattr(experiment, name)
+        if type(value) is not int or value < 1:
+            raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
+    if experiment.budget >= 2**31:
+        raise InputError(f"budget must be below {2**31} member-steps, got {experiment.budget}")
+    if type(experiment.seed) is not int or not 0 <= experiment.seed < 2**32:
+        raise InputError(
+            f"seed must be a whole number from 0 to {2**32 - 1}, got {experiment.seed!r}"
+        )
+    if experiment.budget < experiment.members:
+        raise InputError(
+            f"budget {experiment.budget} cannot give {experiment.members} members one step each; "
+            "raise budget or lower members"
         )

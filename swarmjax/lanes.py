@@ -168,7 +168,9 @@ def _run_lane(engine, layout, container, places, members, birth, genes, steps):
     shard = NamedSharding(layout.mesh, P("member"))
     busy = (places >= 0).reshape(layout.mesh.size, layout.chunks, layout.chunk).any(axis=2)
     chunks = busy.sum(axis=1).astype(np.int32)
-    members, birth, genes = jax.device_put((members, birth, genes), shard)
+    if layout.mesh.size > 1:
+        # Cut on the host: JAX would compile a program for every shape that it cuts.
+        members = jax.device_put(jax.device_get(members), shard)
     static, shared = (engine.recipe, engine.task, layout, container), (engine.data, engine.key)
     total = None
     for part in range(max(1, -(-int(steps.max()) // DECK))):
@@ -239,12 +241,12 @@ def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]
     (train, valid), key, deck = shared
     members, birth, genome, steps = mine
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
-    step = jax.vmap(partial(_step, recipe, task, container), in_axes=(None, 0, 0, 0, 0))
+    one_step = jax.vmap(partial(step, recipe, task, container), in_axes=(None, 0, 0, 0, 0))
 
     def body(i, carry):
         members, loss, norm = carry
         batch = Data(train.x[deck[i]], train.y[deck[i]])
-        members, new_loss, new_norm = step(batch, keys, i < steps, genome, members)
+        members, new_loss, new_norm = one_step(batch, keys, i < steps, genome, members)
         return members, loss + new_loss, norm + new_norm
 
     zero = jnp.zeros(len(steps))
@@ -254,15 +256,24 @@ def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]
     return members, Report(loss, norm, metrics, finite & jnp.isfinite(loss) & jnp.isfinite(norm))
 
 
-def _step(recipe, task, container, batch, key, active, genome, member):
-    """One training step of one member, or none if it is not `active`."""
+def step(
+    recipe: Recipe,
+    task: Task,
+    container: Any,
+    batch: Data,
+    key: Key,
+    active: Any,
+    genome: Genome,
+    member: Member,
+) -> tuple[Member, jax.Array, jax.Array]:
+    """One training step of one member, its loss and gradient norm; none of it if not `active`."""
     numbers = recipe.space.numbers(genome)
     key = jax.random.fold_in(key, member.step)
 
     def objective(params):
         variables = member.variables | {"params": params}
         outputs, extra = recipe.family.apply(container, variables, batch.x, numbers, key)
-        return jnp.mean(task.loss(outputs, batch.y)), extra
+        return jnp.mean(task.loss(outputs, batch.y)), extra  # pyright: ignore[reportArgumentType]
 
     params = member.variables["params"]
     (loss, extra), gradient = jax.value_and_grad(objective, has_aux=True)(params)

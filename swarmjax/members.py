@@ -60,22 +60,25 @@ def put(stack: Member, rows: Array, members: Member) -> Member:
     return jax.tree.map(write, stack, members)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+# Run once in a network's life: worth compiling fast, not running fast.
+_QUICK = {"xla_backend_optimization_level": 0}
+
+
+def new_member(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
+    """One fresh member; its randomness is `fold_in(key, birth)`."""
+    numbers = recipe.space.numbers(genome)
+    variables = recipe.family.init(jax.random.fold_in(key, birth), container, numbers)
+    state = recipe.optimizer(numbers).init(variables["params"])
+    return Member(variables, state, jnp.zeros((), jnp.int32))
+
+
+@partial(jax.jit, static_argnums=(0, 1), compiler_options=_QUICK)
 def new_members(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
     """Fresh members `[L]` with birth numbers `birth` `[L]` and genes `genome` `[L]`."""
-
-    def one(args):
-        birth, genome = args
-        numbers = recipe.space.numbers(genome)
-        variables = recipe.family.init(jax.random.fold_in(key, birth), container, numbers)
-        state = recipe.optimizer(numbers).init(variables["params"])
-        return Member(variables, state, jnp.zeros((), jnp.int32))
-
-    # A loop, not vmap: random numbers compile twice as fast, and this runs once in a life.
-    return jax.lax.map(one, (birth, genome))
+    return _fresh(recipe, container, key, birth, genome)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=_QUICK)
 def resize_members(
     recipe: Recipe,
     source: Any,
@@ -88,7 +91,7 @@ def resize_members(
 ) -> Member:
     """Children `[L]` in `container` of `parents` `[L]` of other architectures in `source`."""
     sizes = recipe.family.sizes
-    fresh = new_members(recipe, container, key, birth, new)
+    fresh = _fresh(recipe, container, key, birth, new)
     if sizes is None:
         return fresh
 
@@ -101,3 +104,8 @@ def resize_members(
         return Member({"params": params}, fresh.optimizer, jnp.where(kept, parent.step, 0))
 
     return jax.vmap(one)(parents, fresh, old, new)
+
+
+def _fresh(recipe, container, key, birth, genome):
+    # A loop, not vmap: random numbers compile twice as fast.
+    return jax.lax.map(lambda args: new_member(recipe, container, key, *args), (birth, genome))

@@ -62,7 +62,8 @@ def score_on_test(setup: Setup, network: Network) -> dict[str, float]:
     task = setup.task
     if task.test is None:
         return {}
-    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2))
+    quick = {"xla_backend_optimization_level": 0}
+    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2), compiler_options=quick)
     recipe, container = setup.recipe, network.container
     scores, _ = score(recipe, task, container, task.test, network.genome, network.member)
     return {f"test_{name}": float(value) for name, value in scores.items()}

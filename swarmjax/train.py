@@ -67,23 +67,24 @@ class LocalTrainer:
             recipe, task, jax.random.key(seed), lanes.place_data(task), lambda part: np.zeros(0)
         )
         self._containers: dict[Architecture, Any] = {}
-        self._layouts: dict[Any, lanes.Layout] = {}
+        self._layout = lanes.make_layout(members, chunk)
+        self._compiled: set[Any] = set()
 
     def round(self, plan: Plan, frame: Frame) -> Frame:
         """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""
         plan = jax.tree.map(np.asarray, plan)
         if not self._containers:
             self._plan_cohorts(plan.genome)
+        busy = (plan.steps > 0) | _changed(self.recipe, plan, frame)
         decks = cache(partial(lanes.make_deck, self.task, self.seed, int(frame.round)))
         engine = self._engine._replace(decks=decks)
         # While one cohort's program compiles, another cohort trains.
         with ThreadPoolExecutor(2) as pool:
-            before = self._swarm
             swarm = apply_plan(
-                self.recipe, self._containers, engine.key, before, frame.genome, plan,
-                lane=self._chunk, each=pool.map,
+                self.recipe, self._containers, engine.key, self._swarm, frame.genome, plan,
+                lane=self._layout.lane, each=pool.map,
             )  # fmt: skip
-            work = self._work(swarm, before, plan)
+            work = self._work(swarm, plan, np.flatnonzero(busy))
             cohort = partial(self._cohort, engine, swarm, plan)
             trained = dict(zip(work, pool.map(cohort, work.items()), strict=True))
         cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
@@ -102,27 +103,26 @@ class LocalTrainer:
         return self.network(slot, {}).member
 
     def _plan_cohorts(self, genome: Genome) -> None:
+        """Decides who shares a program, and how long a lane must be for the largest cohort."""
         counts = Counter(_architectures(self.recipe.space, genome))
         each = self._budget / self._members
         loads = {a: Load(n, n * each) for a, n in counts.items()}
         costs = Costs(lane=lanes.device_mesh().size * self._chunk)
         cohorts = plan_cohorts(self.recipe.family, loads, self.task.batch, costs)
         self._containers = cohorts.containers
-        kinds = Counter(cohorts.containers.values())
+        sizes: Counter[Any] = Counter()
+        for architecture, count in counts.items():
+            sizes[cohorts.containers[architecture]] += count
+        self._layout = lanes.make_layout(max(sizes.values()), self._chunk)
         self._report(
-            f"{len(counts)} architectures share {len(kinds)} programs: estimated "
+            f"{len(counts)} architectures share {len(sizes)} programs: estimated "
             f"{cohorts.seconds:.0f} s where one program each takes {cohorts.separate:.0f} s"
         )
 
-    def _work(self, swarm: Swarm, before: Swarm, plan: Plan) -> dict[Any, np.ndarray]:
+    def _work(self, swarm: Swarm, plan: Plan, slots: np.ndarray) -> dict[Any, np.ndarray]:
         """Container -> slots to train or evaluate, the longest work first."""
-        changed = (swarm.birth != before.birth) | (swarm.row != before.row)
-        changed |= np.asarray(
-            [a != b for a, b in zip(swarm.container, before.container, strict=True)]
-        )
-        busy = np.flatnonzero(changed | (plan.steps > 0))
         work: dict[Any, list[int]] = {}
-        for slot in busy:
+        for slot in slots:
             work.setdefault(swarm.container[slot], []).append(int(slot))
         flops = self.recipe.family.flops
         order = sorted(work, key=lambda kind: -flops(kind) * plan.steps[work[kind]].sum())
@@ -130,10 +130,10 @@ class LocalTrainer:
 
     def _cohort(self, engine, swarm, plan, item):
         container, slots = item
-        if container not in self._layouts:
-            self._layouts[container] = lanes.make_layout(len(slots), self._chunk)
+        if container not in self._compiled:
+            self._compiled.add(container)
             self._report(f"compiling a program for {container}, {len(slots)} members")
-        layout = self._layouts[container]
+        layout = self._layout
         return lanes.train_cohort(engine, layout, swarm, container, slots, plan.genome, plan.steps)
 
 
@@ -176,6 +176,14 @@ def _frame_after(recipe, task, swarm: Swarm, plan: Plan, frame: Frame, reports) 
         alive=alive, cost=_costs(recipe, task, plan.genome), genome=plan.genome,
         birth=swarm.birth, lineage=swarm.lineage,
     )  # fmt: skip
+
+
+def _changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
+    """Slots `[N]` whose network will not compute what the one before it did."""
+    changed = np.asarray(plan.fresh | (plan.parent != np.arange(len(plan.parent))))
+    for name in recipe.family.genes & set(plan.genome):
+        changed |= np.asarray(plan.genome[name] != frame.genome[name])
+    return changed
 
 
 def _costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:

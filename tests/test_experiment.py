@@ -1,0 +1,89 @@
+import flax.linen as nn
+import numpy as np
+import pytest
+
+import swarmjax as sj
+from swarmjax.experiment import builtin, check
+
+SPACE = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1))
+
+
+@pytest.fixture(scope="module")
+def task():
+    x = np.random.default_rng(0).normal(size=(90, 4))
+    return sj.tasks.arrays(x, (x[:, 0] > 0).astype(int), batch=16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "mnist"}, "task 'mnist' is unknown; built-in tasks are digits"),
+        ({"members": 0}, "members must be a whole number >= 1, got 0"),
+        ({"members": 2.5}, "members must be a whole number"),
+        ({"budget": True}, "budget must be a whole number"),
+        ({"budget": 5, "members": 6}, "cannot give 6 members one step each"),
+        ({"budget": 2**31}, "budget must be below 2147483648"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"space": sj.Space()}, "the space has no gene"),
+        ({"space": sj.Space(dropout=sj.uniform(0, 1))}, "gene 'dropout' is read by nothing"),
+        ({"space": sj.Space(optimizer=sj.choice("adam", "lion"))}, "optimizer 'lion' is unknown"),
+        ({"policy": "pbtt"}, "did you mean pbt"),
+    ],
+)
+def test_what_is_wrong_is_named(task, changes, message):
+    with pytest.raises(sj.InputError, match=message):
+        check(sj.Experiment(**{"task": task, "space": SPACE} | changes))
+
+
+class Tall(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x)
+
+
+class Broken(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return x @ np.ones((7, 2), np.float32)
+
+
+def test_a_model_that_does_not_fit_is_refused(task):
+    with pytest.raises(sj.InputError, match=r"returns shape \(2, 3\).*needs \(2, 2\)"):
+        check(sj.Experiment(task=task, space=SPACE, model=Tall))
+    with pytest.raises(sj.InputError, match="the model fails on two examples"):
+        check(sj.Experiment(task=task, space=SPACE, model=Broken))
+
+
+def test_a_loss_or_metric_of_the_wrong_shape_is_refused(task):
+    x, y = task.train
+    mean = lambda outputs, y: sj.tasks.cross_entropy(outputs, y).mean()  # noqa: E731
+    odd = sj.tasks.arrays(x, y, loss=mean, batch=16)
+    with pytest.raises(sj.InputError, match=r"the loss returns shape \(\) for 2 examples"):
+        check(sj.Experiment(task=odd, space=SPACE))
+    odd = sj.tasks.arrays(x, y, metrics={"hits": lambda o, y: o.argmax(1) == y}, batch=16)
+    with pytest.raises(sj.InputError, match=r"metric 'hits' must return one number"):
+        check(sj.Experiment(task=odd, space=SPACE))
+
+
+def test_checking_writes_nothing(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setup = check(sj.Experiment(task=task, space=SPACE))
+    assert setup.directory.parent.name == "runs" and list(tmp_path.iterdir()) == []
+
+
+def test_a_new_directory_is_named_after_the_task_and_is_new(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = check(sj.Experiment(task=task, space=SPACE)).directory
+    first.mkdir(parents=True)
+    second = check(sj.Experiment(task=task, space=SPACE)).directory
+    assert first.name.startswith("arrays-") and first != second
+    hostile = sj.tasks.arrays(task.train.x, task.train.y, name="../../etc/x y", batch=16)
+    named = check(sj.Experiment(task=hostile, space=SPACE)).directory
+    assert named.parent.name == "runs" and ".." not in named.name
+
+
+def test_builtin_experiments_are_mixed_swarms():
+    experiment = builtin("digits")
+    assert experiment.members == 64 and set(experiment.space.structural) == {"depth", "width"}
+    with pytest.raises(sj.InputError, match="built-in tasks are"):
+        builtin("imagenet")

@@ -1,0 +1,105 @@
+import jax
+import numpy as np
+import pytest
+
+import swarmjax as sj
+from swarmjax import mlp, optimizers
+from swarmjax.members import Recipe
+from swarmjax.policy import keep
+from swarmjax.train import LocalTrainer, first_frame
+
+SPACE = sj.Space(
+    learning_rate=sj.log_uniform(1e-3, 1e-1),
+    activation=sj.choice("relu", "tanh"),
+    width=sj.structure(4, 8),
+)
+N = 6
+
+
+@pytest.fixture(scope="module")
+def task():
+    x = np.random.default_rng(0).normal(size=(90, 4))
+    return sj.tasks.arrays(x, (x[:, 0] > 0).astype(int), batch=16)
+
+
+@pytest.fixture(scope="module")
+def recipe(task):
+    return Recipe(SPACE, mlp.mlp(SPACE, 4, task.outputs), optimizers.for_space(SPACE))
+
+
+@pytest.fixture
+def begun(recipe, task):
+    """A trainer after a first round of six steps each, its Frame, and what it reported."""
+    told = []
+    trainer = LocalTrainer(recipe, task, members=N, budget=600, seed=0, report=told.append)
+    frame = first_frame(recipe, task, N, SPACE.sample(jax.random.key(0), N))
+    frame = frame._replace(remaining=np.asarray(600, np.int32))
+    plan = keep(frame)._replace(fresh=np.ones(N, bool), steps=np.full(N, 6, np.int32))
+    return trainer, trainer.round(plan, frame), told
+
+
+def test_the_first_frame_knows_no_score_and_no_birth(recipe, task):
+    frame = first_frame(recipe, task, N, SPACE.sample(jax.random.key(0), N))
+    assert np.isnan(frame.metrics["valid_accuracy"]).all() and frame.alive.all()
+    assert (frame.birth == -1).all() and frame.round == 0
+
+
+def test_cost_is_that_of_the_members_own_architecture(recipe, task):
+    genome = SPACE.sample(jax.random.key(0), N) | {"width": np.asarray([0, 1] * 3)}
+    frame = first_frame(recipe, task, N, genome)
+    # forward and backward, 4 -> width -> width -> 2, sixteen examples
+    flops = [6 * 16 * (4 * w + w * w + 2 * w) for w in (4, 8)]
+    assert frame.cost.tolist() == flops * 3
+
+
+def test_a_round_counts_steps_births_and_budget(begun):
+    _, frame, told = begun
+    assert frame.round == 1 and frame.remaining == 600 - 36
+    assert frame.steps.tolist() == frame.total_steps.tolist() == [6] * N
+    assert frame.birth.tolist() == list(range(N)) and frame.alive.all()
+    assert "architectures share" in told[0] and "compiling a program" in told[1]
+
+
+def test_members_without_steps_show_what_they_showed(begun):
+    trainer, frame, _ = begun
+    steps = np.asarray([5, 0, 0, 0, 0, 0], np.int32)
+    after = trainer.round(keep(frame)._replace(steps=steps), frame)
+    assert after.loss[0] != frame.loss[0]
+    for field in (after.loss, *after.metrics.values()), (frame.loss, *frame.metrics.values()):
+        assert len(field) == 3
+    assert (after.loss[1:] == frame.loss[1:]).all()
+    assert all((after.metrics[k][1:] == frame.metrics[k][1:]).all() for k in frame.metrics)
+    assert after.total_steps.tolist() == [11, 6, 6, 6, 6, 6]
+
+
+def test_a_copy_without_steps_shows_its_parents_scores(begun):
+    trainer, frame, _ = begun
+    genome = {name: np.asarray(v).copy() for name, v in frame.genome.items()}
+    for values in genome.values():
+        values[1] = values[4]
+    parent = np.asarray([0, 4, 2, 3, 4, 5], np.int32)
+    after = trainer.round(keep(frame)._replace(parent=parent, genome=genome), frame)
+    assert after.metrics["valid_loss"][1] == frame.metrics["valid_loss"][4]
+    assert after.birth.tolist() == [0, 6, 2, 3, 4, 5] and after.lineage[1] == 4
+
+
+def test_a_changed_activation_is_evaluated_without_a_step(begun):
+    trainer, frame, _ = begun
+    genome = {name: np.asarray(v).copy() for name, v in frame.genome.items()}
+    genome["activation"] = 1 - genome["activation"]
+    after = trainer.round(keep(frame)._replace(genome=genome), frame)
+    assert (after.metrics["valid_loss"] != frame.metrics["valid_loss"]).all()
+    assert (after.loss == frame.loss).all()
+
+
+def test_a_network_is_a_copy_that_later_rounds_do_not_touch(begun):
+    trainer, frame, _ = begun
+    taken = trainer.network(2, frame.genome)
+    before = jax.tree.map(np.copy, taken.member)
+    trainer.round(keep(frame)._replace(steps=np.full(N, 3, np.int32)), frame)
+    jax.tree.map(np.testing.assert_array_equal, before, taken.member)
+    now = trainer.network(2, frame.genome)
+    assert not np.array_equal(
+        now.member.variables["params"]["head"]["kernel"],
+        taken.member.variables["params"]["head"]["kernel"],
+    )
