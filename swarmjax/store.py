@@ -186,7 +186,7 @@ def check_free(directory: str | Path) -> Path:
         existing = existing.parent
     if not existing.is_dir():
         raise InputError(f"{existing} is not a directory; choose another --directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
+    if not _writable(existing):
         raise InputError(f"no permission to write to {existing}; choose another --directory")
     return directory
 
@@ -268,7 +268,7 @@ def open_run(directory: str | Path) -> Reader:
         raise InputError(f"{directory} holds no run; `swarmjax runs` lists the runs of a directory")
     # A read-only place cannot get the files that WAL needs; a killed run has left them there.
     closed = not path.with_name(f"{DATABASE}-wal").exists()
-    mode = "immutable=1" if closed and not os.access(directory, os.W_OK) else "mode=ro"
+    mode = "immutable=1" if closed and not _writable(directory) else "mode=ro"
     try:
         database = sqlite3.connect(
             f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False
@@ -287,6 +287,11 @@ def list_runs(directory: str | Path) -> list[Path]:
     directory = Path(directory)
     found = [p.parent for depth in ("", "*/", "*/*/") for p in directory.glob(depth + DATABASE)]
     return sorted(found, key=lambda path: (path / DATABASE).stat().st_mtime, reverse=True)
+
+
+def _writable(directory: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=effective)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 import os
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -97,3 +98,19 @@ def decide_fixture():
 @pytest.fixture(scope="session", name="assert_jit_agrees")
 def assert_jit_agrees_fixture():
     return assert_jit_agrees
+
+
+@pytest.fixture
+def closed_directory():
+    """A directory in which this process may not write, even if it runs as root."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            yield Path(folder)
+        finally:
+            if user == 0:
+                os.seteuid(0)
+            os.chmod(folder, 0o755)
