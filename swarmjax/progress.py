@@ -13,10 +13,9 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from swarmjax.space import Option, Space
@@ -65,14 +64,15 @@ class Terminal:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("round {task.fields[round]}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} member-steps"),
+            # The bar takes what the figures leave, so that none of them is cut off.
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} member-steps"),
             TextColumn("best {task.fields[best]}"),
             TextColumn("{task.fields[alive]} alive"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
             console=self._console,
+            expand=True,
         )
         self._task = self._bar.add_task("run", total=1, round=0, best="-", alive="-")
 

@@ -109,8 +109,16 @@ def test_the_bar_works_where_there_is_no_terminal():
     assert "a decision" in text
     assert "\x1b" not in text, "no colour codes in a log file"
     last = " ".join(text.split("a decision")[1].split())
-    for part in ("round 3", "1,500 of 20,000 member-steps", "best 0.9877", "7/8 alive"):
+    for part in ("round 3", "1,500/20,000 member-steps", "best 0.9877", "7/8 alive"):
         assert part in last
+
+
+def test_no_figure_is_cut_off_in_a_narrow_terminal():
+    console = Console(width=80, file=(out := io.StringIO()))
+    with Terminal(console) as display:
+        display.show(status(done=19_000, alive=64, members=64))
+    assert "19,000/20,000 member-steps best 0.9877 64/64 alive" in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
 @pytest.mark.parametrize("changes", [{"best": None}, {"best": float("nan")}, {"budget": 0}])
