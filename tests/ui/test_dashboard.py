@@ -67,6 +67,16 @@ def page(browser, shared) -> Iterator[Visit]:
     yield from shared.visit(browser)
 
 
+@pytest.fixture
+def hostile_page(browser, tmp_path) -> Iterator[Visit]:
+    """A page on a run whose own name, gene options and architectures are markup."""
+    space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
+    served = Served(tmp_path / HOSTILE, space=space, members=24)
+    served.run.advance(3)
+    yield from served.visit(browser)
+    served.close()
+
+
 def test_every_view_follows_a_run_from_before_its_first_round(page):
     page.wait("it waits", lambda: "Waiting for the first round" in page.text("h2"))
     page.run.advance(4)
@@ -119,18 +129,14 @@ def test_state_follows_the_run(page):
     page.wait("the state follows", lambda: page.text(".chip") == "Failed")
 
 
-def test_hostile_names_are_shown_as_text(browser, tmp_path):
-    space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
-    served = Served(tmp_path / HOSTILE, space=space, members=24)
-    served.run.advance(3)
-    for page in served.visit(browser):
-        page.ready()
-        assert page.text("h1") == HOSTILE
-        assert HOSTILE in page.text("td")
-        page.page.mouse.move(400, 350)
-        page.page.wait_for_timeout(300)
-        assert page.page.evaluate("() => window.broken") is None
-    served.close()
+def test_hostile_names_are_shown_as_text(hostile_page):
+    page = hostile_page
+    page.ready()
+    assert page.text("h1") == HOSTILE
+    assert HOSTILE in page.text("td")
+    page.page.mouse.move(400, 350)
+    page.page.wait_for_timeout(300)
+    assert page.page.evaluate("() => window.broken") is None
 
 
 def _luminance(page: Visit, selector: str) -> float:
