@@ -57,12 +57,13 @@ def task(
     loss: Measure | None = None,
     metrics: Mapping[str, Measure] | None = None,
     outputs: int | None = None,
-    batch: int = 64,
+    batch: int | None = None,
 ) -> Task:
     """A task from `(x, y)` arrays that are already split.
 
     Integer targets `[n]` make it a classification (cross entropy, accuracy), real ones `[n]` or
-    `[n, k]` a regression (squared error, R2), unless `loss` and `metrics` say otherwise.
+    `[n, k]` a regression (squared error, R2), unless `loss` and `metrics` say otherwise. `batch` is
+    64 unless there are fewer training examples.
 
     Raises:
         InputError: data holds NaN or infinity, lengths or shapes differ, labels are negative, a
@@ -73,8 +74,10 @@ def task(
     given = [data for data in splits if data is not None]
     for data in given[1:]:
         _check_same(given[0], data)
-    if not 1 <= batch <= len(given[0].x):
-        raise InputError(f"batch {batch} does not fit {len(given[0].x)} training examples")
+    examples = len(given[0].x)
+    batch = min(64, examples) if batch is None else batch
+    if not 1 <= batch <= examples:
+        raise InputError(f"batch {batch} does not fit {examples} training examples; lower batch")
     classes = given[0].y.dtype == np.int32
     needed = int(max(d.y.max() for d in given)) + 1 if classes else int(given[0].y.shape[1])
     if outputs is None:
@@ -101,9 +104,13 @@ def arrays(
         test: share of examples for the final result.
         options: as for `task`.
     """
-    x, y = np.asarray(x), np.asarray(y)
-    if len(x) != len(y):
-        raise InputError(f"x has {len(x)} examples but y has {len(y)}")
+    try:
+        x, y = np.asarray(x), np.asarray(y)
+        examples, targets = len(x), len(y)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"x and y must be arrays with one entry an example: {error}") from None
+    if examples != targets:
+        raise InputError(f"x has {examples} examples but y has {targets}")
     if min(valid, test) < 0 or valid == 0 or valid + test >= 1:
         raise InputError(f"shares valid={valid} and test={test} must leave examples to train on")
     order = np.random.default_rng(0).permutation(len(x))
@@ -207,7 +214,7 @@ def _data(label: str, split: tuple[Any, Any] | None) -> Data | None:
                 f"{label} {part} hold NaN or infinity in {bad.sum()} of {len(x)} examples, "
                 f"first at {int(bad.argmax())}; clean the data first"
             )
-    if np.issubdtype(y.dtype, np.integer) and y.ndim == 1:
+    if y.dtype.kind in "iub" and y.ndim == 1:
         if y.min() < 0:
             raise InputError(f"{label} labels must be class numbers >= 0, got {y.min()}")
         return Data(x, y.astype(np.int32))

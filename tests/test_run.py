@@ -184,6 +184,27 @@ def test_regression_runs_under_the_default_policy(tmp_path):
     assert result.best.scores["valid_r2"] > 0.8
 
 
+def test_exploit_may_keep_architectures_and_adapt_the_weights(task, tmp_path):
+    policy = sj.chain(sj.exploit(0.4, structure="keep"), sj.allocate.uniform(), sj.perturb())
+    experiment = setting(task, tmp_path / "keep", policy=policy, budget=600)
+    result = sj.run(experiment)
+    rows = table(result.directory).sort_values(["round", "member"])
+    shapes = rows.groupby("member")[["depth", "width"]].nunique()
+    assert (shapes == 1).all(axis=None)
+    copied = rows[(rows.parent != rows.member) & (rows["round"] > 1)]
+    own, theirs = (
+        rows.set_index(["round", "member"]).loc[list(zip(copied["round"], who, strict=True))]
+        for who in (copied.member, copied.parent)
+    )
+    crossed = (own.depth.to_numpy() != theirs.depth.to_numpy()) | (
+        own.width.to_numpy() != theirs.width.to_numpy()
+    )
+    assert crossed.any(), "some child has another architecture than its parent"
+    assert rows.steps.sum() == 600 and rows.alive.all()
+    trainer, frame = sj.replay(experiment)
+    assert same(states(trainer, frame), states(result.trainer, result.frame))
+
+
 def test_diverged_members_are_replaced_and_reported(task, tmp_path):
     wild = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e30))
     result = sj.run(setting(task, tmp_path / "w", space=wild, budget=1500, policy="pbt"))

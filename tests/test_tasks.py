@@ -202,3 +202,16 @@ def test_measure_gives_loss_and_metrics_by_bare_name():
     assert set(scores) == {"loss", "accuracy"}
     assert scores["accuracy"] == 0.5
     np.testing.assert_allclose(scores["loss"], 4.5, rtol=1e-3)
+
+
+def test_booleans_are_classes_and_a_small_task_gets_a_small_batch():
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    task = tasks.arrays(x, x[:, 0] > 0)
+    assert task.train.y.dtype == np.int32 and task.outputs == 2
+    assert task.batch == len(task.train.x) == 24
+
+
+@pytest.mark.parametrize(("x", "y"), [([[1.0], [1.0, 2.0]], [0, 1]), (3.0, 4.0)])
+def test_what_is_no_array_of_examples_is_refused(x, y):
+    with pytest.raises(InputError, match="one entry an example"):
+        tasks.arrays(x, y)

@@ -1,0 +1,32 @@
+import numpy as np
+
+import swarmjax as sj
+from swarmjax.result import Best, main_metric, stored_best
+
+
+def best(variables):
+    scores = {"valid_accuracy": 0.5}
+    return Best(
+        None, variables["params"], variables, {"width": 4}, scores, member=2, birth=9, round=3
+    )
+
+
+def test_parameters_go_by_their_paths_and_other_collections_by_their_names():
+    kernel, mean = np.ones((2, 3)), np.zeros(3)
+    arrays, record = stored_best(
+        best({"params": {"Dense_0": {"kernel": kernel}}, "batch_stats": {"norm": {"mean": mean}}})
+    )
+    assert set(arrays) == {"Dense_0/kernel", "batch_stats/norm/mean"}
+    assert arrays["Dense_0/kernel"] is kernel
+    origin = {"member": 2, "birth": 9, "round": 3}
+    assert record == {"genome": {"width": 4}, "scores": {"valid_accuracy": 0.5}} | origin
+
+
+def test_the_main_metric_is_accuracy_else_the_first_else_the_loss():
+    x = np.random.default_rng(0).normal(size=(90, 2))
+    labels, reals = (x[:, 0] > 0).astype(int), x[:, 0]
+    f1 = {"f1": lambda outputs, y: outputs.sum()}
+    assert main_metric(sj.tasks.arrays(x, labels)) == "valid_accuracy"
+    assert main_metric(sj.tasks.arrays(x, reals)) == "valid_r2"
+    assert main_metric(sj.tasks.arrays(x, labels, metrics=f1)) == "valid_f1"
+    assert main_metric(sj.tasks.arrays(x, labels, metrics={})) == "valid_loss"
