@@ -47,8 +47,9 @@ def test_every_plot_renders(history, look, picked):
     draw(trajectories.plot(history, metric="valid_loss", axis="step", look=look))
 
 
-def test_one_member_and_one_round_render():
-    history = make_history(members=1, rounds=1)
+@pytest.mark.parametrize(("count", "rounds"), [(1, 1), (24, 1), (1, 8), (2, 2)])
+def test_few_members_and_few_rounds_render(count, rounds):
+    history = make_history(members=count, rounds=rounds)
     placed = layout.arrange(history, "genome")
     look = theme.LIGHT
     draw(graph.plot(history, placed, color="valid_accuracy", size="step", look=look))

@@ -102,7 +102,9 @@ def _image(history: History, metric: metrics.Metric, sequence: np.ndarray) -> hv
     grid = np.full((last - first + 1, history.members), np.nan, np.float32)
     grid[history.rounds - first] = values(history, metric)[:, sequence]
     axes = np.arange(first, last + 1), np.arange(history.members)
-    return hv.Image((*axes, grid.T), ["at", "row"], ["z"])
+    # One round or one member has no spacing to read the size of a cell from.
+    whole = {"bounds": (first - 0.5, -0.5, last + 0.5, history.members - 0.5)}
+    return hv.Image((*axes, grid.T), ["at", "row"], ["z"], xdensity=1, ydensity=1, **whole)
 
 
 def _hoverable(
@@ -116,7 +118,14 @@ def _hoverable(
     member, number = np.meshgrid(member, np.rint(at).astype(int), indexing="ij")
     value = 10.0**z if metric.log else z
     data = (at, row, z, member, number, value)
-    return hv.Image(data, ["at", "row"], ["z", "member", "round", "value"])
+    return hv.Image(
+        data,
+        ["at", "row"],
+        ["z", "member", "round", "value"],
+        bounds=image.bounds.lbrt(),
+        xdensity=image.xdensity,
+        ydensity=image.ydensity,
+    )
 
 
 def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
