@@ -120,6 +120,20 @@ def architecture_of(space: Space, values: Mapping[str, Option]) -> Architecture:
     return tuple((name, values[name]) for name in space.structural)
 
 
+def architectures(
+    space: Space, genome: Mapping[str, Array]
+) -> tuple[list[Architecture], np.ndarray]:
+    """The distinct architectures of a population, and which of them each member `[N]` has."""
+    names = space.structural
+    if not names:
+        return [()], np.zeros(len(np.asarray(next(iter(genome.values())))), np.intp)
+    columns = np.stack([np.asarray(genome[name]) for name in names], axis=1)
+    distinct, index = np.unique(columns, axis=0, return_inverse=True)
+    options = [space[name].options for name in names]  # pyright: ignore[reportAttributeAccessIssue]
+    rows = [[gene[int(i)] for gene, i in zip(options, row, strict=True)] for row in distinct]
+    return [tuple(zip(names, row, strict=True)) for row in rows], index
+
+
 def name_of(module: Callable[..., Any]) -> str:
     """How a module class or function is called."""
     return getattr(module, "__name__", type(module).__name__)

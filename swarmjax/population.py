@@ -5,7 +5,6 @@ Members of one container are stacked in one cohort, `[rows, ...]`, which may hav
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 
 from swarmjax.cohorts import place
 from swarmjax.members import Member, Recipe, new_members, put, resize_members, take
-from swarmjax.models import Architecture, architecture_of
+from swarmjax.models import Architecture, architectures
 from swarmjax.types import Genome, Key, Plan
 
 # Several cohorts may work at once: `each` is `map`, or the `map` of a thread pool.
@@ -27,7 +26,8 @@ class Swarm(NamedTuple):
 
     Attributes:
         cohorts: container -> members stacked `[rows, ...]`, more rows than members.
-        container: `[N]` container of each slot, None before the first plan.
+        containers: all containers met so far.
+        kind: `[N]` index into them of each slot, -1 before the first plan.
         row: `[N]` row of each slot in its cohort.
         birth: `[N]` as in `Frame`.
         lineage: `[N]` as in `Frame`.
@@ -36,12 +36,17 @@ class Swarm(NamedTuple):
     """
 
     cohorts: dict[Any, Member]
-    container: tuple[Any, ...]
+    containers: tuple[Any, ...]
+    kind: np.ndarray
     row: np.ndarray
     birth: np.ndarray
     lineage: np.ndarray
     step: np.ndarray
     births: int
+
+    def place(self, slot: int) -> tuple[Any, int]:
+        """Container and row of a slot."""
+        return self.containers[self.kind[slot]], int(self.row[slot])
 
 
 class Change(NamedTuple):
@@ -49,7 +54,8 @@ class Change(NamedTuple):
 
     Attributes:
         parent: `[N]` slot it starts from; itself where fresh.
-        container: `[N]` container it will live in.
+        containers: the swarm's, and those that join them.
+        kind: `[N]` index of the container it will live in.
         fresh: `[N]` bool, new weights.
         same: `[N]` bool, its architecture is its parent's.
         newborn: `[N]` bool, a new network: fresh, or a child.
@@ -59,7 +65,8 @@ class Change(NamedTuple):
     """
 
     parent: np.ndarray
-    container: tuple[Any, ...]
+    containers: tuple[Any, ...]
+    kind: np.ndarray
     fresh: np.ndarray
     same: np.ndarray
     newborn: np.ndarray
@@ -78,7 +85,7 @@ class Move(NamedTuple):
 def empty_swarm(members: int) -> Swarm:
     """A swarm of `members` slots in which no network lives yet."""
     none = np.full(members, -1, np.int32)
-    return Swarm({}, (None,) * members, none, none, none, np.zeros(members, np.int32), 0)
+    return Swarm({}, (), none, none, none, none, np.zeros(members, np.int32), 0)
 
 
 def apply_plan(
@@ -109,80 +116,81 @@ def apply_plan(
         each: maps over cohorts, perhaps concurrently.
     """
     change = _change(recipe, containers, swarm, genome, plan)
-    kinds = list(dict.fromkeys(change.container))
+    kinds = np.unique(change.kind)
     arrivals = partial(_arrivals, recipe, key, swarm, change, lane)
     # Every parent is read before any row is written.
     arriving = dict(zip(kinds, each(arrivals, kinds), strict=True))
-    row = _rows(swarm.container, swarm.row, change.container)
+    row = _rows(swarm.kind, swarm.row, change.kind)
     cohorts = {}
-    for kind in kinds:
-        needed = int(row[_lives_in(change.container, kind)].max()) + 1
-        cohorts[kind] = _settle(swarm.cohorts.get(kind), arriving[kind], row, needed, lane)
+    for kind, moves in arriving.items():
+        container, needed = change.containers[kind], int(row[change.kind == kind].max()) + 1
+        cohorts[container] = _settle(swarm.cohorts.get(container), moves, row, needed, lane)
     step = swarm.step.copy()
     for move in (move for moves in arriving.values() for move in moves):
         step[move.slots] = np.asarray(move.members.step)[: len(move.slots)]
     lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
     births = swarm.births + int(change.newborn.sum())
-    return Swarm(cohorts, change.container, row, change.birth, lineage, step, births)
+    return Swarm(cohorts, change.containers, change.kind, row, change.birth, lineage, step, births)
 
 
-def _change(recipe, containers, swarm, genome, plan) -> Change:
+def _change(recipe, planned, swarm, genome, plan) -> Change:
     slots = np.arange(len(plan.parent))
     fresh = np.asarray(plan.fresh)
     parent = np.where(fresh, slots, plan.parent)
     old: Genome = {name: np.asarray(values) for name, values in genome.items()}
     new: Genome = {name: np.asarray(values) for name, values in plan.genome.items()}
-    same = np.ones(len(slots), bool)
+    same = ~fresh
     for name in recipe.space.structural:
         same &= old[name][parent] == new[name]
     newborn = fresh | (parent != slots)
     birth = swarm.birth.copy()
     birth[newborn] = swarm.births + np.arange(newborn.sum())
-    architectures = [architecture_of(recipe.space, recipe.space.values(new, i)) for i in slots]
-    kinds = {a: place(recipe.family, containers, a) for a in set(architectures)}
-    return Change(parent, tuple(kinds[a] for a in architectures), fresh, same & ~fresh, newborn,
-                  birth, old, new)  # fmt: skip
+    found, index = architectures(recipe.space, new)
+    wanted = [place(recipe.family, planned, architecture) for architecture in found]
+    containers = tuple(dict.fromkeys((*swarm.containers, *wanted)))
+    kind = np.asarray([containers.index(container) for container in wanted], np.int32)[index]
+    return Change(parent, containers, kind, fresh, same, newborn, birth, old, new)
 
 
-def _arrivals(recipe, key, swarm: Swarm, change: Change, lane: int, container) -> list[Move]:
-    moving = (change.newborn | ~change.same) & _lives_in(change.container, container)
-    moves = []
-    for source, copied, slots in _groups(swarm, change, np.flatnonzero(moving)):
+def _arrivals(recipe, key, swarm: Swarm, change: Change, lane: int, kind: int) -> list[Move]:
+    moving = np.flatnonzero((change.newborn | ~change.same) & (change.kind == kind))
+    container, moves = change.containers[kind], []
+    for origin, copied, slots in _groups(swarm, change, moving):
         for start in range(0, len(slots), lane):
             part = slots[start : start + lane]
             padded = part[np.minimum(np.arange(lane), len(part) - 1)]
             parents = change.parent[padded]
             birth, new = change.birth[padded], _select(change.new, padded)
-            if source is None:
+            if origin < 0:
                 members = new_members(recipe, container, key, birth, new)
             else:
+                source = swarm.containers[origin]
                 members = take(swarm.cohorts[source], swarm.row[parents])
-            if source is not None and not copied:
-                old = _select(change.old, parents)
-                members = resize_members(recipe, source, container, members, key, birth, old, new)
+                if not copied:
+                    old = _select(change.old, parents)
+                    members = resize_members(
+                        recipe, source, container, members, key, birth, old, new
+                    )
             moves.append(Move(part, members))
     return moves
 
 
-def _groups(swarm, change, slots) -> Iterator[tuple[Any, bool, np.ndarray]]:
-    """Slots that arrive alike: container of their parents (None: fresh), whether they copy."""
-    kinds = [
-        (None if change.fresh[i] else swarm.container[change.parent[i]], bool(change.same[i]))
-        for i in slots
-    ]
-    for kind in dict.fromkeys(kinds):
-        yield *kind, slots[[other == kind for other in kinds]]
+def _groups(swarm, change, slots) -> Iterator[tuple[int, bool, np.ndarray]]:
+    """Slots that arrive alike: kind of their parents (-1: fresh), and whether they copy."""
+    origin = np.where(change.fresh, -1, swarm.kind[change.parent])[slots]
+    copied = change.same[slots]
+    for kind, copies in sorted(set(zip(origin.tolist(), copied.tolist(), strict=True))):
+        yield kind, copies, slots[(origin == kind) & (copied == copies)]
 
 
-def _rows(before, row, after) -> np.ndarray:
+def _rows(before: np.ndarray, row: np.ndarray, after: np.ndarray) -> np.ndarray:
     """A row for every slot: the old one if it stays in its cohort, else the lowest free one."""
     row = row.copy()
-    for container in dict.fromkeys(after):
-        mine = np.flatnonzero(_lives_in(after, container))
-        settled = np.asarray([before[i] == container for i in mine])
-        taken = set(row[mine[settled]].tolist())
-        free = (r for r in itertools.count() if r not in taken)
-        row[mine[~settled]] = list(itertools.islice(free, int((~settled).sum())))
+    for kind in np.unique(after):
+        settled = (after == kind) & (before == kind)
+        coming = (after == kind) & (before != kind)
+        rows = np.arange(settled.sum() + coming.sum() + row[settled].max(initial=-1) + 1)
+        row[coming] = np.setdiff1d(rows, row[settled])[: coming.sum()]
     return row
 
 
@@ -206,10 +214,6 @@ def _grow(stack: Member | None, like: Member, rows: int) -> Any:
 
     old = jax.tree.map(lambda _: None, like) if stack is None else stack
     return jax.tree.map(leaf, like, old, is_leaf=lambda x: x is None)
-
-
-def _lives_in(containers: tuple[Any, ...], container: Any) -> np.ndarray:
-    return np.asarray([c == container for c in containers])
 
 
 def _select(genome: Genome, slots: np.ndarray) -> Genome:

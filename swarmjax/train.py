@@ -14,9 +14,8 @@ import numpy as np
 from swarmjax import lanes
 from swarmjax.cohorts import Costs, Load, plan_cohorts
 from swarmjax.members import Member, Recipe
-from swarmjax.models import Architecture, architecture_of
+from swarmjax.models import Architecture, architectures
 from swarmjax.population import Swarm, apply_plan, empty_swarm
-from swarmjax.space import Space
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, Plan
 
@@ -94,7 +93,7 @@ class LocalTrainer:
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
-        container, row = self._swarm.container[slot], int(self._swarm.row[slot])
+        container, row = self._swarm.place(slot)
         member = jax.tree.map(lambda leaf: np.array(leaf[row]), self._swarm.cohorts[container])
         return Network(container, member, {k: np.asarray(v)[slot] for k, v in genome.items()})
 
@@ -104,29 +103,27 @@ class LocalTrainer:
 
     def _plan_cohorts(self, genome: Genome) -> None:
         """Decides who shares a program, and how long a lane must be for the largest cohort."""
-        counts = Counter(_architectures(self.recipe.space, genome))
-        each = self._budget / self._members
-        loads = {a: Load(n, n * each) for a, n in counts.items()}
+        found, index = architectures(self.recipe.space, genome)
+        counts, each = np.bincount(index), self._budget / self._members
+        loads = {a: Load(int(n), n * each) for a, n in zip(found, counts, strict=True)}
         costs = Costs(lane=lanes.device_mesh().size * self._chunk)
         cohorts = plan_cohorts(self.recipe.family, loads, self.task.batch, costs)
         self._containers = cohorts.containers
         sizes: Counter[Any] = Counter()
-        for architecture, count in counts.items():
-            sizes[cohorts.containers[architecture]] += count
+        for architecture, load in loads.items():
+            sizes[cohorts.containers[architecture]] += int(load.members)
         self._layout = lanes.make_layout(max(sizes.values()), self._chunk)
         self._report(
-            f"{len(counts)} architectures share {len(sizes)} programs: estimated "
+            f"{len(found)} architectures share {len(sizes)} programs: estimated "
             f"{cohorts.seconds:.0f} s where one program each takes {cohorts.separate:.0f} s"
         )
 
     def _work(self, swarm: Swarm, plan: Plan, slots: np.ndarray) -> dict[Any, np.ndarray]:
         """Container -> slots to train or evaluate, the longest work first."""
-        work: dict[Any, list[int]] = {}
-        for slot in slots:
-            work.setdefault(swarm.container[slot], []).append(int(slot))
+        kinds = swarm.kind[slots]
+        work = {swarm.containers[kind]: slots[kinds == kind] for kind in np.unique(kinds)}
         flops = self.recipe.family.flops
-        order = sorted(work, key=lambda kind: -flops(kind) * plan.steps[work[kind]].sum())
-        return {kind: np.asarray(work[kind]) for kind in order}
+        return dict(sorted(work.items(), key=lambda kv: -flops(kv[0]) * plan.steps[kv[1]].sum()))
 
     def _cohort(self, engine, swarm, plan, item):
         container, slots = item
@@ -188,12 +185,6 @@ def _changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
 
 def _costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
     family = recipe.family
-    found = _architectures(recipe.space, genome)
-    flops = {a: family.flops(family.contain(a)) * task.batch for a in set(found)}
-    return np.asarray([flops[a] for a in found], np.float32)
-
-
-def _architectures(space: Space, genome: Genome) -> list[Architecture]:
-    genome = {name: np.asarray(values) for name, values in genome.items()}
-    members = len(next(iter(genome.values())))
-    return [architecture_of(space, space.values(genome, i)) for i in range(members)]
+    found, index = architectures(recipe.space, genome)
+    flops = [family.flops(family.contain(architecture)) * task.batch for architecture in found]
+    return np.asarray(flops, np.float32)[index]

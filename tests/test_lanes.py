@@ -54,7 +54,7 @@ def born(recipe, genome, box=BOX, slots=range(N)):
     rows = np.full(N, -1, np.int32)
     rows[births] = np.arange(len(births))
     own = np.arange(N, dtype=np.int32)
-    return Swarm({box: stack}, (box,) * N, rows, own, own, np.zeros(N, np.int32), N)
+    return Swarm({box: stack}, (box,), own * 0, rows, own, own, np.zeros(N, np.int32), N)
 
 
 def trained(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from swarmjax import space
-from swarmjax.models import architecture_of, flax_family
+from swarmjax.models import architecture_of, architectures, flax_family
 from swarmjax.types import InputError
 
 SPACE = space.Space(
@@ -146,3 +146,19 @@ def test_a_structural_gene_that_the_module_does_not_take(gene):
         flax_family(searched, Net, X[:1])
     with pytest.raises(InputError, match="which takes none"):
         flax_family(searched, Plain, X[:1])
+
+
+def test_architectures_are_listed_once_and_indexed():
+    mixed = space.Space(
+        rate=space.uniform(0, 1),
+        depth=space.structure(1, 2),
+        kind=space.structure("a", "b", "c"),
+    )
+    depth, kind = np.array([1, 0, 1, 1]), np.array([2, 0, 2, 1])
+    genome = {"rate": np.linspace(0, 1, 4), "depth": depth, "kind": kind}
+    found, index = architectures(mixed, genome)
+    told = [found[i] for i in index]
+    assert told == [architecture_of(mixed, mixed.values(genome, i)) for i in range(4)]
+    assert len(found) == len(set(found)) == 3
+    plain = space.Space(rate=space.uniform(0, 1))
+    assert architectures(plain, {"rate": np.ones(3)})[0] == [()]

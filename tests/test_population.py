@@ -70,18 +70,18 @@ def marked(swarm):
         return stack._replace(optimizer=state._replace(first=first), step=10 + rows)
 
     cohorts = {kind: mark(stack) for kind, stack in swarm.cohorts.items()}
-    step = np.asarray([cohorts[c].step[r] for c, r in zip(swarm.container, swarm.row, strict=True)])
+    step = np.asarray([cohorts[c].step[r] for c, r in map(swarm.place, range(N))])
     return swarm._replace(cohorts=cohorts, step=step)
 
 
 def member(swarm, slot):
-    stack = swarm.cohorts[swarm.container[slot]]
-    return jax.tree.map(lambda leaf: np.asarray(leaf[swarm.row[slot]]), stack)
+    container, row = swarm.place(slot)
+    return jax.tree.map(lambda leaf: np.asarray(leaf[row]), swarm.cohorts[container])
 
 
 def outputs(swarm, genes, slot):
     numbers = SPACE.numbers({name: v[slot] for name, v in genes.items()})
-    return RECIPE.family.apply(swarm.container[slot], member(swarm, slot).variables, X, numbers)[0]
+    return RECIPE.family.apply(swarm.place(slot)[0], member(swarm, slot).variables, X, numbers)[0]
 
 
 def same(a, b):
@@ -137,7 +137,7 @@ def test_a_child_of_its_parents_architecture_moves_to_its_cohort():
     genes = MIXED | {"depth": MIXED["depth"].copy(), "width": MIXED["width"].copy()}
     genes["depth"][0], genes["width"][0] = genes["depth"][3], genes["width"][3]
     after = move(before, MIXED, plan(genes, parent=[3, 1, 2, 3, 4, 5]))
-    assert after.container[0] == mlp.Box(2, 16)
+    assert after.place(0)[0] == mlp.Box(2, 16)
     assert same(member(after, 0), state) and same(member(after, 3), state)
 
 
