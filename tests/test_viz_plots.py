@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import holoviews as hv
 import numpy as np
 import pytest
@@ -33,6 +35,32 @@ def history() -> History:
 
 def draw(element) -> None:
     hv.render(element, backend="bokeh")
+
+
+def growing(swarm: viz_runs.Swarm, rounds: int) -> Iterator[History]:
+    """The history after each round."""
+    frames: list = []
+    for _ in range(rounds):
+        frames += split_rounds(telemetry.frame_table(*swarm.step(), 0.0))
+        yield History(swarm.space, tuple(frames))
+
+
+class Following:
+    """A figure that is sent new arguments, as on a page."""
+
+    def __init__(self, make):
+        self.make, self.pipe = make, None
+
+    def send(self, history: History, **options) -> None:
+        data = {"history": history, "look": theme.LIGHT} | options
+        if self.pipe is not None:
+            return self.pipe.send(data)
+        self.pipe = hv.streams.Pipe(data=data)
+        view = hv.DynamicMap(lambda data: self.make(**data), streams=[self.pipe])
+        self.figure = hv.renderer("bokeh").get_plot(view).state
+
+    def ranges(self) -> list[tuple[float, float]]:
+        return [(r.start, r.end) for r in (self.figure.x_range, self.figure.y_range)]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -101,6 +129,37 @@ def test_survivors_stay_and_children_start_at_their_parent():
     width = np.ptp(before.positions)
     assert np.median(np.abs(after.positions - before.positions)[~moved]) < 0.01 * width
     assert np.abs(after.positions[moved] - before.positions[parent[moved]]).max() < 0.1 * width
+
+
+def test_view_holds_and_fits_every_node_while_the_swarm_collapses():
+    swarm = viz_runs.Swarm(64, pause=1, share=5)
+    placed, follow = None, Following(graph.plot)
+    views = []
+    for history in growing(swarm, 20):
+        placed = layout.arrange(history, "architecture", placed)
+        follow.send(history, layout=placed, color="valid_accuracy", size="step")
+        low, high = (np.array(ends) for ends in zip(*follow.ranges(), strict=True))
+        margins = (placed.positions - low) / (high - low)
+        assert margins.min() > 0.025 and margins.max() < 0.975
+        assert margins[:, 1].min() > 0.055 and margins[:, 1].max() < 0.905
+        assert np.ptp(margins, axis=0).max() > 0.55 and np.ptp(margins, axis=0).min() > 0.25
+        assert np.abs(np.median(margins, axis=0) - 0.5).max() < 0.35
+        views.append(placed.view)
+    assert len(set(views)) < 12
+
+
+def test_views_follow_unless_the_user_zoomed():
+    follow = Following(heatmap.plot)
+    steps = growing(viz_runs.Swarm(8), 3)
+    follow.send(next(steps), metric="valid_loss")
+    zoomed = follow.figure.x_range
+    zoomed.start = 0.75
+    follow.send(next(steps), metric="valid_loss")
+    assert (zoomed.start, zoomed.end) == (0.75, 1.5)
+    assert (zoomed.reset_start, zoomed.reset_end) == (0.5, 2.5)
+    zoomed.update(start=0.5, end=2.5)
+    follow.send(next(steps), metric="valid_loss")
+    assert (zoomed.start, zoomed.end) == (0.5, 3.5)
 
 
 def test_layout_puts_equals_together():
@@ -194,24 +253,11 @@ def test_table_ignores_messages_it_does_not_know():
 
 
 def test_axes_follow_a_growing_run():
-    swarm = viz_runs.Swarm(16)
-    frames: list = []
-    seen = []
-    pipe = None
-    for _ in range(3):
-        for _ in range(5):
-            frames += split_rounds(telemetry.frame_table(*swarm.step(), 0.0))
-        history = History(swarm.space, tuple(frames))
-        data = {"history": history, "metric": "valid_accuracy", "look": theme.LIGHT}
-        if pipe is None:
-            pipe = hv.streams.Pipe(data=data)
-            views = [
-                hv.DynamicMap(lambda data, make=make: make(**data), streams=[pipe])
-                for make in (heatmap.plot, trajectories.plot)
-            ]
-            figures = [hv.renderer("bokeh").get_plot(view).state for view in views]
-        pipe.send(data)
-        seen.append([figure.x_range.end for figure in figures])
-    for rounds, ends in zip((5, 10, 15), seen, strict=True):
-        assert ends[0] == pytest.approx(rounds + 0.5)
-        assert rounds < ends[1] < rounds + 3
+    follows = [Following(heatmap.plot), Following(trajectories.plot)]
+    for history in growing(viz_runs.Swarm(16), 12):
+        for follow in follows:
+            follow.send(history, metric="valid_accuracy")
+        rounds = len(history.rounds)
+        (ends, _), (around, _) = (follow.ranges() for follow in follows)
+        assert ends == (0.5, rounds + 0.5)
+        assert 0.4 < around[0] < 1 and rounds < around[1] < rounds + 3

@@ -21,11 +21,21 @@ SPACE = sp.Space(
 
 
 class Swarm:
-    """A made-up swarm: skill decides how fast accuracy rises; the worst copy the best."""
+    """A made-up swarm: skill decides how fast accuracy rises.
 
-    def __init__(self, members: int = 64, seed: int = 0, space: sp.Space = SPACE):
+    Every `pause` rounds one of `share` members, the worst, copy the best.
+    """
+
+    def __init__(
+        self,
+        members: int = 64,
+        seed: int = 0,
+        space: sp.Space = SPACE,
+        pause: int = 3,
+        share: int = 16,
+    ):
         self.random = np.random.default_rng(seed)
-        self.space = space
+        self.space, self.pause, self.share = space, pause, share
         self.round = 0
         self.members = members
         units = self.random.random((members, len(space.genes)))
@@ -45,7 +55,7 @@ class Swarm:
         n, slots = self.members, np.arange(self.members)
         self.round += 1
         parent = slots.copy()
-        if self.round % 3 == 0:
+        if self.round % self.pause == 0:
             self._exploit(parent)
         steps = self.random.integers(20, 60, n)
         self.total = self.total[parent] + steps
@@ -69,7 +79,7 @@ class Swarm:
     def _exploit(self, parent: np.ndarray) -> None:
         score = np.where(self.alive, self.total * self.skill, -1)
         order = np.argsort(score)
-        cut = max(1, self.members // 16)
+        cut = max(1, self.members // self.share)
         losers, winners = order[:cut], self.random.choice(order[-cut:], cut)
         losers = losers[self.alive[losers]]
         winners = winners[: len(losers)]

@@ -94,7 +94,6 @@ def _style() -> dict[str, Any]:
     return figure(
         xaxis=None,
         yaxis=None,
-        data_aspect=1,
         show_legend=False,
         active_tools=["box_select"],
         shared_axes=False,
@@ -103,11 +102,8 @@ def _style() -> dict[str, Any]:
 
 
 def _living(nodes: pd.DataFrame, layout: Layout, look: Look) -> hv.Points:
-    left, right = _extent(layout, 0)
-    bottom, top = _extent(layout, 1)
     return styled(
-        hv.Points(nodes, ["x", "y"], _NODE, extents=(left, bottom, right, top)),
-        framewise=True,
+        hv.Points(nodes, ["x", "y"], _NODE, extents=layout.view),
         color="shade",
         cmap=list(look.ramp),
         clim=(0, 1),
@@ -176,12 +172,7 @@ def _names(history: History, layout: Layout, look: Look) -> hv.Labels:
         hv.Labels(kept, ["x", "y"], "text"),
         text_color=look.ink,
         text_baseline="bottom",
-        **letters(y_offset=-12),
+        **letters(
+            y_offset=-14, background_fill_color=look.paper, background_fill_alpha=0.7, padding=1
+        ),
     )
-
-
-def _extent(layout: Layout, axis: int) -> tuple[float, float]:
-    """A range that holds all nodes, in coarse steps so that it rarely changes."""
-    low, high = layout.positions[:, axis].min(), layout.positions[:, axis].max()
-    step = max(1.0, 2 ** round(math.log2(max(float(high - low), 1.0) / 16)))
-    return math.floor((low - 0.5) / step) * step, math.ceil((high + 0.8) / step) * step

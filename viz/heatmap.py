@@ -135,7 +135,6 @@ def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
     whole = (first - 0.5, -0.5, last + 0.5, history.members - 0.5)
     return styled(
         hv.Points((history.rounds[found[:, 0]], height), ["at", "row"], extents=whole),
-        framewise=True,
         marker="x",
         size=7,
         color=look.dead,

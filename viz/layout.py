@@ -17,6 +17,13 @@ ALL, SAMPLES = 400, 48
 PUSH = 4.0
 # Pull to the centre; stronger in height, because the card is wide.
 GRAVITY = np.array([0.03, 0.12])
+WIDE, STRETCH = 2.4, 1.6
+# Shares of the view that stay empty left of and below, and right of and above the members, for
+# their glyphs and names; a new view has SPARE times as much, and lasts while FILL is used.
+BELOW, ABOVE = np.array([0.03, 0.06]), np.array([0.03, 0.1])
+SPARE, FILL = 1.5, 0.68
+
+View = tuple[float, float, float, float]
 
 
 class Layout(NamedTuple):
@@ -26,11 +33,13 @@ class Layout(NamedTuple):
         positions: `[N, 2]`.
         edges: `[E, 2]` pairs of members.
         round: the round it was made for.
+        view: left, bottom, right and top of a box around all members that seldom changes.
     """
 
     positions: np.ndarray
     edges: np.ndarray
     round: int
+    view: View
 
 
 def link(history: History, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -64,13 +73,36 @@ def arrange(history: History, kind: str, before: Layout | None = None) -> Layout
     features, edges = link(history, kind)
     number = int(history.rounds[-1])
     if before is None or len(before.positions) != history.members:
-        return Layout(_settle(_spread(features), edges, steps=220, heat=0.3), edges, number)
-    positions = before.positions
-    for frame in history.frames[int(np.searchsorted(history.rounds, before.round, "right")) :]:
-        moved = frame["parent"] != frame["member"]
-        jitter = np.random.default_rng(int(frame["round"][0])).normal(0, 0.03, positions.shape)
-        positions = positions[frame["parent"]] + jitter * moved[:, None]
-    return Layout(_settle(positions, edges, steps=12, heat=0.03), edges, number)
+        positions = _settle(_spread(features), edges, steps=220, heat=0.3)
+        return Layout(positions, edges, number, surround(positions))
+    positions, churn = before.positions, 0.0
+    for later in history.frames[int(np.searchsorted(history.rounds, before.round, "right")) :]:
+        moved = later["parent"] != later["member"]
+        jitter = np.random.default_rng(int(later["round"][0])).normal(0, 0.03, positions.shape)
+        positions = positions[later["parent"]] + jitter * moved[:, None]
+        churn += float(moved.mean())
+    # Newcomers crowd at their parents, who then have to make room.
+    heat = 0.02 + 0.2 * min(churn, 1.0)
+    positions = _settle(positions, edges, steps=20, heat=heat)
+    return Layout(positions, edges, number, surround(positions, before.view))
+
+
+def surround(positions: np.ndarray, before: View | None = None) -> View:
+    """The view of a layout: that of `before` while it holds all members and they fill it."""
+    low, high = positions.min(0), positions.max(0)
+    middle, size = (low + high) / 2, np.maximum(high - low, 1.0)
+    # The card is wide; up to a factor of STRETCH, the layout is stretched to fill it.
+    size = np.maximum(size, size[::-1] * (WIDE / STRETCH, 1 / WIDE / STRETCH))
+    if before is not None:
+        left, bottom, right, top = before
+        seen = np.array([right - left, top - bottom])
+        holds = low - seen * BELOW >= (left, bottom), high + seen * ABOVE <= (right, top)
+        if np.all(holds) and (size > FILL * seen).all():
+            return before
+    whole = size / (1 - SPARE * (BELOW + ABOVE))
+    left, bottom = middle - size / 2 - SPARE * whole * BELOW
+    right, top = middle + size / 2 + SPARE * whole * ABOVE
+    return float(left), float(bottom), float(right), float(top)
 
 
 def _spread(features: np.ndarray) -> np.ndarray:

@@ -138,7 +138,6 @@ def figure(**options: Any) -> dict[str, Any]:
         "responsive": True,
         "min_height": 120,
         "title": "",
-        # The range is that of the element that is `framewise` and has `extents`.
         "padding": 0,
         # As the page sets them, or an update would change them.
         "fontsize": {"labels": "1em", "ticks": "0.925em"},
@@ -146,7 +145,7 @@ def figure(**options: Any) -> dict[str, Any]:
         "autohide_toolbar": True,
         "default_tools": [],
         "backend_opts": {"plot.toolbar.logo": None, "plot.output_backend": "canvas"},
-        "hooks": [finish],
+        "hooks": [finish, follow],
     }
     return shared | options
 
@@ -180,3 +179,19 @@ def finish(plot: Any, _element: Any) -> None:
     for tool in model.tools:
         if tool.__class__.__name__ == "HoverTool":
             tool.show_arrow = False
+
+
+def follow(plot: Any, element: Any) -> None:
+    """Shows the `extents` of the part that has some, unless the user moved or zoomed.
+
+    HoloViews would either never follow a growing run, or undo the user's zoom at every update.
+    """
+    given = [part.extents for part in element if part.extents[0] is not None]
+    if not given:
+        return
+    left, bottom, right, top = given[-1]
+    for span, ends in ((plot.state.x_range, (left, right)), (plot.state.y_range, (bottom, top))):
+        untouched = (span.start, span.end) == (span.reset_start, span.reset_end)
+        span.update(reset_start=ends[0], reset_end=ends[1])
+        if untouched:
+            span.update(start=ends[0], end=ends[1])

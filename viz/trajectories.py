@@ -49,8 +49,9 @@ def plot(
     drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
     left, right = float(x.min()), float(x.max())
     room = _room(drawn[np.isfinite(drawn)], told)
+    span = max(right - left, 1.0)
     # Some space on the right is for the members' numbers.
-    extents = (left, room[0], right + 0.06 * (right - left) + 0.5, room[1])
+    extents = (left - 0.02 * span, room[0], right + 0.1 * span, room[1])
     parts = [
         styled(
             hv.Area((band.at, band.low, band.high), "t", ["low", "high"]),
@@ -123,7 +124,6 @@ def _marks(
     ] or [(math.nan, math.nan, "black")]
     return styled(
         hv.Points(spots, ["t", "v"], "color", extents=extents),
-        framewise=True,
         color="color",
         size=7,
         line_color="white",

@@ -58,7 +58,7 @@ class Plot:
         self.pane.object = hv.DynamicMap(self._overlay, streams=[self._pipe])
 
     def _overlay(self, data: dict[str, Any]) -> hv.Overlay:
-        return theme.styled(self._make(**data), hooks=[theme.finish, self._listen])
+        return theme.styled(self._make(**data), hooks=[theme.finish, theme.follow, self._listen])
 
     def _listen(self, plot: Any, _element: Any) -> None:
         if plot.state is not self._figure:
