@@ -6,9 +6,10 @@ Every pair of containers is merged while that makes the estimated total time sho
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
+from functools import cache
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from swarmjax.models import Architecture, Family
@@ -62,20 +63,25 @@ def plan_cohorts(
         batch: examples in a training step.
         costs: the machine.
     """
-    groups: dict[Any, list[Architecture]] = {}
-    for architecture in loads:
-        groups.setdefault(family.contain(architecture), []).append(architecture)
-
-    def seconds(container, architectures):
-        return _seconds(family, container, [loads[a] for a in architectures], batch, costs)
-
-    separate = sum(seconds(c, group) for c, group in groups.items())
-    while (merge := _best_merge(family, groups, seconds)) is not None:
-        a, b, container = merge
-        merged = groups.pop(a) + groups.pop(b)
-        groups[container] = groups.get(container, []) + merged
-    containers = {a: container for container, group in groups.items() for a in group}
-    return Cohorts(containers, sum(seconds(c, g) for c, g in groups.items()), separate)
+    groups: dict[Any, Load] = {}
+    containers: dict[Architecture, Any] = {}
+    for architecture, load in loads.items():
+        containers[architecture] = container = family.contain(architecture)
+        groups[container] = _sum(groups.get(container), load)
+    price = cache(lambda container, load: _seconds(family.flops(container), load, batch, costs))
+    separate = sum(price(container, load) for container, load in groups.items())
+    gains = {pair: _gain(family, groups, price, *pair) for pair in combinations(groups, 2)}
+    while gains and (best := max(gains.values(), key=lambda gain: gain[0]))[0] > 0:
+        _, joined, container = best
+        groups[container] = _sum(*(groups.pop(kind) for kind in joined))
+        containers = {a: container if c in joined else c for a, c in containers.items()}
+        stale = {*joined, container}
+        # Only pairs that the merge touched have to be reckoned anew.
+        gains = {p: g for p, g in gains.items() if not stale & {*p, *g[1], g[2]}}
+        for pair in combinations(groups, 2):
+            if pair not in gains:
+                gains[pair] = _gain(family, groups, price, *pair)
+    return Cohorts(containers, sum(price(c, load) for c, load in groups.items()), separate)
 
 
 def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Architecture) -> Any:
@@ -87,28 +93,28 @@ def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Arc
     return min(fitting, key=family.flops, default=own)
 
 
-def _seconds(family, container, loads: list[Load], batch: int, costs: Costs) -> float:
-    members = sum(load.members for load in loads)
-    steps = sum(load.steps for load in loads)
-    if not members:
+def _seconds(flops: float, load: Load, batch: int, costs: Costs) -> float:
+    if not load.members:
         return costs.compile_seconds
-    lanes = math.ceil(members / costs.lane)
-    padding = lanes * costs.lane / members
-    arithmetic = steps * padding * batch * family.flops(container) / costs.flops_per_second
-    overhead = lanes * steps / members * costs.step_seconds
+    lanes = math.ceil(load.members / costs.lane)
+    padding = lanes * costs.lane / load.members
+    arithmetic = load.steps * padding * batch * flops / costs.flops_per_second
+    overhead = lanes * load.steps / load.members * costs.step_seconds
     return costs.compile_seconds + arithmetic + overhead
 
 
-def _best_merge(family, groups, seconds):
-    best, gain = None, 0.0
-    for a, b in itertools.combinations(groups, 2):
-        container = family.cover(a, b)
-        if container is None:
-            continue
-        merged = groups[a] + groups[b]
-        others = groups.get(container, []) if container not in (a, b) else []
-        saved = seconds(a, groups[a]) + seconds(b, groups[b]) - seconds(container, merged + others)
-        saved += seconds(container, others) if others else 0.0
-        if saved > gain:
-            best, gain = (a, b, container), saved
-    return best
+def _gain(family, groups, price, a, b) -> tuple[float, tuple[Any, ...], Any]:
+    """Seconds saved by a merge of two groups, the groups that it joins, and their container."""
+    container = family.cover(a, b)
+    if container is None:
+        return -math.inf, (), None
+    # The container may be a third group already, which then joins them.
+    joined = tuple(dict.fromkeys((a, b, container) if container in groups else (a, b)))
+    merged = _sum(*(groups[kind] for kind in joined))
+    apart = sum(price(kind, groups[kind]) for kind in joined)
+    return apart - price(container, merged), joined, container
+
+
+def _sum(*loads: Load | None) -> Load:
+    given = [load for load in loads if load is not None]
+    return Load(sum(load.members for load in given), sum(load.steps for load in given))

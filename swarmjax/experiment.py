@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from swarmjax import lanes, mlp, models, optimizers, store
-from swarmjax.members import Recipe, new_member
+from swarmjax.members import Member, Recipe, new_member
 from swarmjax.presets import preset
 from swarmjax.space import Space, choice, log_uniform, structure
 from swarmjax.tasks import TASKS, Data, Task
@@ -100,6 +101,8 @@ def _new_directory(task: str) -> Path:
 def _task(given: Task | str) -> Task:
     if isinstance(given, Task):
         return given
+    if not isinstance(given, str):
+        raise InputError(f"task must be a Task or a name, got {type(given).__name__}; see sj.tasks")
     if given not in TASKS:
         raise InputError(f"task {given!r} is unknown; built-in tasks are {', '.join(TASKS)}")
     return TASKS[given]()
@@ -146,7 +149,7 @@ def _rehearse(recipe: Recipe, task: Task) -> None:
 
     def step():
         member = new_member(recipe, container, key, np.zeros((), np.int32), genome)
-        return lanes.step(recipe, task, container, data, key, True, genome, member)
+        return member, lanes.step(recipe, task, container, data, key, True, genome, member)[0]
 
     shape = _traced("the model fails on two examples", outputs).shape
     if shape != (2, task.outputs):
@@ -155,24 +158,41 @@ def _rehearse(recipe: Recipe, task: Task) -> None:
             f"{(2, task.outputs)}; change the model's last layer"
         )
     _check_measures(task)
-    _traced("one training step fails", step)
+    before, after = _traced("one training step fails", step)
+    _check_state(before, after)
+
+
+def _check_state(before: Member, after: Member) -> None:
+    """A training step must leave a state of the kind it found, which the host can hold."""
+    for (path, old), new in zip(
+        jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
+            raise InputError(f"state {name} is a typed random key; make it by jax.random.PRNGKey")
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise InputError(
+                f"a training step turns state {name} from {old.dtype}{old.shape} into "
+                f"{new.dtype}{new.shape}; keep one type"
+            )
 
 
 def _check_measures(task: Task) -> None:
-    outputs, y = np.zeros((2, task.outputs), np.float32), task.valid.y[:2]
-    losses = _traced("the loss fails", lambda: task.loss(outputs, y)).shape  # pyright: ignore[reportArgumentType]
+    outputs = jax.ShapeDtypeStruct((2, task.outputs), np.float32)
+    y = jax.ShapeDtypeStruct((2, *task.valid.y.shape[1:]), task.valid.y.dtype)
+    losses = _traced("the loss fails", task.loss, outputs, y).shape
     if losses != (2,):
         raise InputError(f"the loss returns shape {losses} for 2 examples, but must return (2,)")
     for name, metric in task.metrics.items():
-        shape = _traced(f"metric {name!r} fails", lambda m=metric: m(outputs, y)).shape  # pyright: ignore[reportArgumentType]
+        shape = _traced(f"metric {name!r} fails", metric, outputs, y).shape
         if shape != ():
             raise InputError(f"metric {name!r} must return one number, got shape {shape}")
 
 
-def _traced(complaint: str, function: Callable[[], Any]) -> Any:
+def _traced(complaint: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """The shapes that `function` returns; whatever it raises becomes one line."""
     try:
-        return jax.eval_shape(function)
+        return jax.eval_shape(function, *arguments)
     except Exception as error:
         line = next(iter(str(error).splitlines()), "")
         raise InputError(f"{complaint}: {type(error).__name__}: {line}") from error
@@ -181,11 +201,11 @@ def _traced(complaint: str, function: Callable[[], Any]) -> Any:
 def _check_numbers(experiment: Experiment) -> None:
     for name in ("members", "budget", "round_steps"):
         value = getattr(experiment, name)
-        if type(value) is not int or value < 1:
+        if not _whole(value) or value < 1:
             raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
     if experiment.budget >= 2**31:
         raise InputError(f"budget must be below {2**31} member-steps, got {experiment.budget}")
-    if type(experiment.seed) is not int or not 0 <= experiment.seed < 2**32:
+    if not _whole(experiment.seed) or not 0 <= experiment.seed < 2**32:
         raise InputError(
             f"seed must be a whole number from 0 to {2**32 - 1}, got {experiment.seed!r}"
         )
@@ -194,3 +214,7 @@ def _check_numbers(experiment: Experiment) -> None:
             f"budget {experiment.budget} cannot give {experiment.members} members one step each; "
             "raise budget or lower members"
         )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

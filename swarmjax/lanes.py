@@ -27,6 +27,9 @@ from swarmjax.types import Array, Genome, Key
 # Rows of the table of batches that one call may use; longer grants take several calls.
 DECK = 256
 
+# Examples that a member is evaluated on at a time.
+EVALUATED = 1024
+
 
 class Layout(NamedTuple):
     """How a lane is laid out.
@@ -72,7 +75,7 @@ class Report(NamedTuple):
         loss: sum of the training loss over the steps taken.
         gradient_norm: sum of the gradient norm over the steps taken.
         metrics: name -> validation metric after the last step.
-        finite: all of the above and all weights are finite.
+        finite: losses, gradients and all weights are finite.
     """
 
     loss: Array
@@ -288,9 +291,23 @@ def step(
 def evaluate(
     recipe: Recipe, task: Task, container: Any, data: Data, genome: Genome, member: Member
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """One member's loss and metrics on `data`, and whether they and all its weights are finite."""
+    """One member's loss and metrics on `data`, and whether its loss and weights are finite."""
     numbers = recipe.space.numbers(genome)
-    outputs, _ = recipe.family.apply(container, member.variables, data.x, numbers)
-    scores = measure(task, outputs, data.y)
-    leaves = jax.tree.leaves((member.variables, scores))
+
+    def outputs(x):
+        return recipe.family.apply(container, member.variables, x, numbers)[0]
+
+    scores = measure(task, _in_batches(outputs, data.x), data.y)
+    leaves = jax.tree.leaves((member.variables, scores["loss"]))
     return scores, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def _in_batches(function: Callable[[Array], jax.Array], x: Array) -> jax.Array:
+    """`function` of all examples `x` `[n, ...]`, at most `EVALUATED` of them at a time."""
+    if len(x) <= EVALUATED:
+        return function(x)
+    parts = -(-len(x) // EVALUATED)
+    # The last part is filled up with examples from the start, whose outputs are cut off.
+    filled = jnp.concatenate([x, x[: parts * EVALUATED - len(x)]])
+    outputs = jax.lax.map(function, filled.reshape(parts, EVALUATED, *x.shape[1:]))
+    return outputs.reshape(-1, *outputs.shape[2:])[: len(x)]

@@ -34,7 +34,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Maps `x` `[B, ...]` to `[B, outputs]`."""
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         for _ in range(self.depth):
             x = ACTIVATIONS[self.activation](nn.Dense(self.width)(x))
         return nn.Dense(self.outputs)(x)
@@ -131,7 +131,7 @@ def _draw(key, rows, columns):
 
 
 def _forward(params, x, box, depth, coefficient):
-    x = x.reshape(x.shape[0], -1)
+    x = x.reshape(x.shape[0], -1).astype(jnp.float32)
     for i in range(box.depth):
         layer = params[f"Dense_{i}"]
         hidden = activate(x @ layer["kernel"] + layer["bias"][None], coefficient)

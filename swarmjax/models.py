@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from swarmjax.space import Option, Space
 from swarmjax.types import Array, InputError, Key
@@ -95,8 +97,11 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
             return net.apply(variables, x, **_arguments(net, numbers, train=False)), {}
         others = [name for name in variables if name != "params"]
         arguments = _arguments(net, numbers, train=True)
-        return net.apply(variables, x, rngs={"dropout": key}, mutable=others, **arguments)
+        # Linen serves streams of other names from `params`.
+        rngs = {"dropout": key, "params": jax.random.fold_in(key, 1)}
+        return net.apply(variables, x, rngs=rngs, mutable=others, **arguments)
 
+    @cache
     def flops(architecture):
         numbers = space.numbers({name: np.zeros((), np.int32) for name, _ in space.genes})
         shapes = jax.eval_shape(lambda: init(jax.random.key(0), architecture, numbers)["params"])
@@ -140,6 +145,13 @@ def name_of(module: Callable[..., Any]) -> str:
 
 
 def _check_parameters(space: Space, module: Callable[..., Any]) -> None:
+    if isinstance(module, nn.Module):
+        raise InputError(
+            f"model must be a module class or a function that returns a module, got an instance of "
+            f"{type(module).__name__}; pass the class"
+        )
+    if isinstance(module, type) and issubclass(module, nnx.Module):
+        raise InputError(f"{module.__name__} is an NNX module; write it in Linen (flax.linen)")
     parameters = inspect.signature(module).parameters.values()
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return

@@ -105,7 +105,9 @@ def unified(rule: Rule, learning_rate: Any, weight_decay: Any) -> optax.Gradient
             root = jnp.sqrt(second / second_scale) + _EPSILON
             direction = first / first_scale / jnp.where(rule.adaptive > 0, root, 1.0)
             direction = direction + rule.decoupled * weight_decay * param
-            return -learning_rate * direction, first, second
+            # Traced factors are float32; moments keep the type of their parameter.
+            moments = (moment.astype(param.dtype) for moment in (first, second))
+            return -learning_rate * direction, *moments
 
         leaves = jax.tree.map(leaf, gradients, state.first, state.second, params)
         updates, first, second = jax.tree.transpose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -78,4 +79,7 @@ def stored_best(best: Best) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays: dict[str, Any] = dict(flatten_dict(best.params, sep="/"))
     arrays.update(flatten_dict(others, sep="/"))
     kept = ("genome", "scores", "member", "birth", "round")
-    return arrays, {name: getattr(best, name) for name in kept}
+    record = {name: getattr(best, name) for name in kept}
+    # JSON has no NaN.
+    scores = {name: v if math.isfinite(v) else None for name, v in best.scores.items()}
+    return arrays, record | {"scores": scores}

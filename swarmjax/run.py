@@ -89,6 +89,7 @@ def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrai
         raise InputError("replay needs the directory of the run")
     reader = store.open_run(experiment.directory)
     setup = check(replace(experiment, directory=None))
+    _check_same_run(setup, reader)
     trainer, frame = _begin(setup)
     with contextlib.closing(reader):
         for round, table in reader.plans():
@@ -179,7 +180,9 @@ class _Loop:
         _, network, best = self._best
         best = best._replace(scores=best.scores | score_on_test(self._setup, network))
         self._writer.best(*stored_best(best))
-        self._event("finished", f"{self._done()} member-steps in {self._frame.round} rounds")
+        text = f"{self._done()} member-steps in {self._frame.round} rounds"
+        alone = "" if self._frame.alive.any() else "; nobody is left alive"
+        self._event("finished", text + alone)
         self._announce("finished")
         return Result(best, self._frame, self._setup.directory, self._trainer)
 
@@ -203,6 +206,17 @@ class _Loop:
 
     def _event(self, kind: str, text: str, member: int | None = None) -> None:
         self._writer.event(int(self._frame.round), kind, text, member)
+
+
+def _check_same_run(setup: Setup, reader: store.Reader) -> None:
+    """Raises InputError if the experiment is not the one that the directory holds."""
+    asked = {**_config(setup), "space": setup.recipe.space.to_json()}
+    held = {**reader.config, "space": reader.space.to_json()}
+    for name in ("task", "model", "members", "budget", "round_steps", "seed", "batch", "space"):
+        if asked[name] != held[name]:
+            raise InputError(
+                f"{reader.directory} holds a run with {name} {held[name]}, not {asked[name]}"
+            )
 
 
 def _begin(

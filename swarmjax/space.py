@@ -110,6 +110,8 @@ def structure(*options: Option) -> Choice:
 def _range(low: float, high: float, log: bool) -> Range:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"a range needs finite bounds, got low={low}, high={high}")
+    if max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
+        raise InputError(f"a range needs bounds that float32 holds, got low={low}, high={high}")
     if not low < high:
         raise InputError(f"a range needs low < high, got low={low}, high={high}; swap them")
     return Range(float(low), float(high), log)
@@ -123,6 +125,8 @@ def _choice(options: tuple[Option, ...], structural: bool) -> Choice:
             raise InputError(
                 f"options must be text, numbers or booleans, got {type(option).__name__}"
             )
+    if any(isinstance(option, float) and not math.isfinite(option) for option in options):
+        raise InputError(f"options must be finite, got {options}")
     if len(set(options)) != len(options):
         raise InputError(f"options must differ, got {options}")
     return Choice(tuple(options), structural)

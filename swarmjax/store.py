@@ -172,12 +172,14 @@ def check_free(directory: str | Path) -> Path:
     """The directory as a path; raises InputError if it holds a run or is not writable."""
     directory = Path(directory)
     try:
-        os.stat(directory / DATABASE)
+        directory.joinpath(DATABASE).lstat()
+        held = True
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        # Rounds without their database would be taken for rounds of the new run.
+        held = any(directory.glob("frames/r*.parquet"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot use {directory}: {error}; choose another --directory") from None
-    else:
+    if held:
         raise InputError(
             f"{directory} already holds a run; choose another --directory, or delete it first"
         )

@@ -15,9 +15,12 @@ from swarmjax.types import Array, InputError
 
 Measure = Callable[[jax.Array, jax.Array], jax.Array]
 
+# More outputs than this are a mistake in the labels rather than classes.
+_MOST_CLASSES = 2**17
+
 
 class Data(NamedTuple):
-    """Examples: inputs `x` `[n, ...]` float32 and targets `y` `[n]` int32 or `[n, k]` float32."""
+    """Examples: `x` `[n, ...]` float32 or int32, targets `y` `[n]` int32 or `[n, k]` float32."""
 
     x: np.ndarray
     y: np.ndarray
@@ -71,6 +74,7 @@ def task(
             fit the targets.
     """
     splits = [_data(label, s) for label, s in (("train", train), ("valid", valid), ("test", test))]
+    splits = _same_inputs(splits)
     given = [data for data in splits if data is not None]
     for data in given[1:]:
         _check_same(given[0], data)
@@ -85,9 +89,9 @@ def task(
     if loss is None and (outputs < needed if classes else outputs != needed):
         raise InputError(f"outputs {outputs} does not fit the targets, which need {needed}")
     loss = loss or (cross_entropy if classes else squared_error)
-    metrics = (
-        metrics if metrics is not None else ({"accuracy": accuracy} if classes else {"r2": r2})
-    )
+    if metrics is None:
+        metrics = {"accuracy": accuracy} if classes else {"r2": r2}
+    _check_names(metrics)
     return Task(name, splits[0], splits[1], splits[2], outputs, loss, dict(metrics), batch)  # pyright: ignore[reportArgumentType]
 
 
@@ -197,11 +201,17 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return bunch.data / 16.0, bunch.target
 
 
+def _check_names(metrics: Mapping[str, Measure]) -> None:
+    for name in metrics:
+        if not (name.isidentifier() and name.isascii()) or name == "loss":
+            raise InputError(f"metric name {name!r} must be an identifier other than 'loss'")
+
+
 def _data(label: str, split: tuple[Any, Any] | None) -> Data | None:
     if split is None:
         return None
     try:
-        x, y = np.asarray(split[0], np.float32), np.asarray(split[1])
+        x, y = _inputs(label, split[0]), np.asarray(split[1])
         real = y.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"{label} data must be arrays of numbers: {error}") from None
@@ -215,10 +225,32 @@ def _data(label: str, split: tuple[Any, Any] | None) -> Data | None:
                 f"first at {int(bad.argmax())}; clean the data first"
             )
     if y.dtype.kind in "iub" and y.ndim == 1:
-        if y.min() < 0:
-            raise InputError(f"{label} labels must be class numbers >= 0, got {y.min()}")
+        if y.min() < 0 or y.max() >= _MOST_CLASSES:
+            raise InputError(
+                f"{label} labels must be class numbers from 0 to {_MOST_CLASSES - 1}, got "
+                f"{y.min()} to {y.max()}; for a regression make them real numbers"
+            )
         return Data(x, y.astype(np.int32))
     return Data(x, real.reshape(len(y), -1))
+
+
+def _inputs(label: str, given: Any) -> np.ndarray:
+    """Inputs as float32, or as int32 where they are whole numbers (tokens, pixels)."""
+    x = np.asarray(given)
+    if x.dtype.kind == "c":
+        raise InputError(f"{label} inputs are complex; split them into real and imaginary parts")
+    if x.dtype.kind in "iu" and abs(x).max(initial=0) < 2**31:
+        return x.astype(np.int32)
+    # What float32 cannot hold becomes infinite, and is refused as such.
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
+
+
+def _same_inputs(splits: list[Data | None]) -> list[Data | None]:
+    """Whole numbers as inputs only if they are so in every split."""
+    if len({data.x.dtype for data in splits if data is not None}) == 1:
+        return splits
+    return [data and data._replace(x=data.x.astype(np.float32)) for data in splits]
 
 
 def _check_same(first: Data, other: Data) -> None:

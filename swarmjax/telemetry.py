@@ -9,7 +9,7 @@ Columns of a frame table, one row per member:
     lineage         int32    birth number of its oldest ancestor
     parent          int32    slot it started this round from (itself: carried on)
     fresh           bool     it started this round from new weights
-    alive           bool     its loss, weights and metrics are finite
+    alive           bool     its loss, gradients and weights are finite
     steps           int32    training steps taken this round
     step            int32    training steps behind its weights, ancestors included
     cost            float32  floating-point operations of one training step

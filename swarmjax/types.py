@@ -53,7 +53,7 @@ class Frame(NamedTuple):
         gradient_norm: `[N]` mean gradient norm over those same steps.
         steps: `[N]` int32 steps taken in this round.
         total_steps: `[N]` int32 steps behind the current weights, inherited from the parent.
-        alive: `[N]` bool, False once loss, weights or metrics ceased to be finite.
+        alive: `[N]` bool, False once its loss, gradients or weights ceased to be finite.
         cost: `[N]` floating-point operations of one training step of this architecture.
         genome: as in `Plan`.
         birth: `[N]` int32 unique number of the network in the slot.

@@ -204,3 +204,14 @@ def test_place_finds_the_cheapest_container_that_covers():
 def test_place_without_covers_gives_each_its_own():
     planned = {bar(2): 2, bar(3): 3}
     assert [place(APART, planned, bar(size)) for size in (1, 2, 3, 4)] == [1, 2, 3, 4]
+
+
+def test_hundreds_of_architectures_are_planned_at_once():
+    many = space.Space(
+        depth=space.structure(*range(1, 9)), width=space.structure(*range(8, 257, 8))
+    )
+    family = mlp(many, 64, 10)
+    loads = {net(d, w): Load(1, 500) for d in range(1, 9) for w in range(8, 257, 8)}
+    cohorts = plan_cohorts(family, loads, 64, Costs())
+    assert len(cohorts.containers) == 256 > len(set(cohorts.containers.values()))
+    assert cohorts.seconds < cohorts.separate

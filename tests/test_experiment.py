@@ -1,5 +1,7 @@
 import flax.linen as nn
+import jax
 import numpy as np
+import optax
 import pytest
 
 import swarmjax as sj
@@ -18,6 +20,7 @@ def task():
     ("changes", "message"),
     [
         ({"task": "mnist"}, "task 'mnist' is unknown; built-in tasks are digits"),
+        ({"task": (1, 2)}, "task must be a Task or a name, got tuple"),
         ({"members": 0}, "members must be a whole number >= 1, got 0"),
         ({"members": 2.5}, "members must be a whole number"),
         ({"budget": True}, "budget must be a whole number"),
@@ -63,6 +66,28 @@ def test_a_loss_or_metric_of_the_wrong_shape_is_refused(task):
     odd = sj.tasks.arrays(x, y, metrics={"hits": lambda o, y: o.argmax(1) == y}, batch=16)
     with pytest.raises(sj.InputError, match=r"metric 'hits' must return one number"):
         check(sj.Experiment(task=odd, space=SPACE))
+
+
+def test_a_metric_that_cannot_be_traced_is_refused_in_one_line(task):
+    outside = lambda outputs, y: float(np.asarray(y).sum())  # noqa: E731
+    odd = sj.tasks.arrays(*task.train, metrics={"f1": outside}, batch=16)
+    with pytest.raises(sj.InputError, match="metric 'f1' fails: TracerArray") as refused:
+        check(sj.Experiment(task=odd, space=SPACE))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_optimizer_that_cannot_be_stacked_is_refused(task):
+    def noisy(genes):
+        return optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1))
+
+    with pytest.raises(sj.InputError, match="typed random key"):
+        check(sj.Experiment(task=task, space=SPACE, optimizer=noisy))
+    with pytest.raises(sj.InputError, match="one training step fails: KeyError: 'rate'"):
+        check(sj.Experiment(task=task, space=SPACE, optimizer=lambda g: optax.sgd(g["rate"])))
+
+
+def test_numbers_may_be_numpys(task):
+    check(sj.Experiment(task=task, space=SPACE, members=np.int64(4), budget=np.int32(40)))
 
 
 def test_checking_writes_nothing(task, tmp_path, monkeypatch):

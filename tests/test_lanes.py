@@ -224,3 +224,17 @@ def test_deck_shows_every_example_once_an_epoch(task):
     assert sorted(deck[:n].tolist()) == list(range(n))
     assert (lanes.make_deck(task, 0, 3, 0) == lanes.make_deck(task, 0, 3, 0)).all()
     assert (lanes.make_deck(task, 0, 3, 0) != lanes.make_deck(task, 0, 4, 0)).any()
+
+
+@pytest.mark.parametrize("count", [1023, 1024, 1025, 2500])
+def test_many_examples_are_evaluated_in_parts_with_the_same_outputs(count):
+    x = np.arange(count * 3, dtype=np.float32).reshape(count, 3)
+    seen = []
+
+    def function(part):
+        seen.append(len(part))
+        return part.sum(axis=1, keepdims=True)
+
+    outputs = lanes._in_batches(function, x)
+    np.testing.assert_allclose(outputs, x.sum(axis=1, keepdims=True))
+    assert max(seen) <= lanes.EVALUATED

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from swarmjax import space
 from swarmjax.models import architecture_of, architectures, flax_family
@@ -146,6 +147,33 @@ def test_a_structural_gene_that_the_module_does_not_take(gene):
         flax_family(searched, Net, X[:1])
     with pytest.raises(InputError, match="which takes none"):
         flax_family(searched, Plain, X[:1])
+
+
+class Noisy(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool):
+        noise = jax.random.normal(self.make_rng("noise"), x.shape) if train else 0.0
+        return nn.Dense(2)(x + noise)
+
+
+def test_a_module_may_draw_from_a_stream_of_its_own():
+    family = flax_family(space.Space(rate=space.uniform(0, 1)), Noisy, np.ones((1, 3)))
+    variables = family.init(jax.random.key(0), (), {})
+    draws = [family.apply((), variables, np.ones((4, 3)), {}, jax.random.key(k))[0] for k in (1, 2)]
+    assert not np.allclose(*draws)
+
+
+class Whole(nnx.Module):
+    def __init__(self, rngs):
+        self.rngs = rngs
+
+
+@pytest.mark.parametrize(
+    ("model", "message"), [(Noisy(), "got an instance of Noisy"), (Whole, "Whole is an NNX module")]
+)
+def test_what_is_no_linen_module_class_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        flax_family(space.Space(rate=space.uniform(0, 1)), model, np.ones((1, 3)))
 
 
 def test_architectures_are_listed_once_and_indexed():

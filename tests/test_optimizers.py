@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from swarmjax import space
-from swarmjax.optimizers import check_genes, for_space, from_genome
+from swarmjax.optimizers import Rule, check_genes, for_space, from_genome, unified
 from swarmjax.types import InputError
 
 NAMES = ("sgd", "momentum", "adam", "adamw")
@@ -149,3 +149,10 @@ def test_numeric_options_count_by_their_value():
 
     genome = {"learning_rate": jnp.int32(1), "optimizer": jnp.int32(0)}
     np.testing.assert_array_equal(update(genome), [-0.25, -2.0])
+
+
+def test_moments_keep_the_type_of_their_parameters():
+    params = {"w": jnp.ones(3, jnp.bfloat16)}
+    optimizer = unified(Rule(0.9, 0.1, 1.0, 1.0), jnp.float32(0.1), jnp.float32(0.01))
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    assert state.first["w"].dtype == state.second["w"].dtype == jnp.bfloat16

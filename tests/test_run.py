@@ -99,6 +99,12 @@ def test_a_replay_may_stop_early(task, first):
     assert shown.train_loss.to_numpy() == pytest.approx(frame.loss)
 
 
+@pytest.mark.parametrize("changes", [{"seed": 9}, {"budget": 458}, {"members": 9}])
+def test_replay_refuses_another_experiment(task, first, changes):
+    with pytest.raises(sj.InputError, match=f"holds a run with {next(iter(changes))}"):
+        sj.replay(setting(task, first.directory, **changes))
+
+
 def test_replay_needs_a_directory(task):
     with pytest.raises(sj.InputError, match="needs the directory"):
         sj.replay(setting(task, None))
@@ -175,6 +181,25 @@ def test_a_users_module_with_batchnorm_dropout_and_optimizer_trains(task, tmp_pa
     assert {"batch_stats/BatchNorm_0/mean", "Dense_0/kernel"} <= set(stored)
     replayed, frame = sj.replay(setting(task, result.directory, **settings, budget=1200))
     assert same(states(replayed, frame), states(result.trainer, result.frame))
+
+
+class Tokens(nn.Module):
+    """A user's module on whole numbers."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.Embed(6, 4)(x).mean(axis=1))
+
+
+def test_tokens_metrics_without_value_and_low_precision_are_no_trouble(tmp_path):
+    x = np.random.default_rng(0).integers(0, 6, (120, 5))
+    unknown = {"accuracy": sj.tasks.accuracy, "f1": lambda outputs, y: outputs.sum() * np.nan}
+    task = sj.tasks.arrays(x, (x == 2).any(axis=1), metrics=unknown, batch=16)
+    space = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1))
+    result = sj.run(setting(task, tmp_path / "t", space=space, model=Tokens))
+    assert result.frame.alive.all() and result.best.scores["valid_accuracy"] > 0.5
+    _, record = sj.open_run(result.directory).best()
+    assert record["scores"]["valid_f1"] is None
 
 
 def test_regression_runs_under_the_default_policy(tmp_path):

@@ -157,3 +157,10 @@ def test_bad_genes(make, message):
 def test_bad_descriptions(text):
     with pytest.raises(InputError, match="gene 'a' is not described as expected"):
         space.Space.from_json({"a": text})
+
+
+def test_bounds_and_options_that_float32_cannot_hold_are_refused():
+    with pytest.raises(InputError, match="float32 holds"):
+        space.log_uniform(1e-3, 1e39)
+    with pytest.raises(InputError, match="options must be finite"):
+        space.choice(1.0, float("nan"))

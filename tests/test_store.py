@@ -260,3 +260,10 @@ def test_list_runs_newest_first(tmp_path):
         store.create(tmp_path / name, {}, SPACE).close()
         os.utime(tmp_path / name / store.DATABASE, (1e9 - age, 1e9 - age))
     assert store.list_runs(tmp_path) == [tmp_path / "new", tmp_path / "group/old"]
+
+
+def test_rounds_left_without_their_database_are_not_taken_for_the_new_runs(tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "r000001.parquet").write_bytes(b"old")
+    with pytest.raises(InputError, match="already holds a run"):
+        store.create(tmp_path, {}, SPACE)

@@ -78,7 +78,7 @@ def test_integer_targets_make_a_classification():
     assert (task.outputs, task.batch, task.test) == (5, 4, None)
     assert (task.loss, set(task.metrics)) == (cross_entropy, {"accuracy"})
     assert isinstance(task.train, Data)
-    assert (task.train.x.dtype, task.train.y.dtype) == (np.float32, np.int32)
+    assert (task.train.x.dtype, task.train.y.dtype) == (np.int32, np.int32)
     np.testing.assert_array_equal(task.train.y, y)
     # A class that only validation shows has an output too.
     assert tasks.task("t", (x[2:], y[2:]), (x, y), batch=1).outputs == 5
@@ -134,7 +134,7 @@ HOLE[[4, 7], 1] = [np.nan, np.inf]
         ((X, Y / 1.0), (X, HOLE[:, 1]), {}, "valid targets hold NaN.*first at 4"),
         ((X, Y[:9]), (X, Y), {}, "train data has 10 inputs and 9 targets"),
         ((X, Y), (X[:0], Y[:0]), {}, "valid data has 0 inputs"),
-        ((X, Y), (X, Y - 1), {}, "valid labels must be class numbers >= 0, got -1"),
+        ((X, Y), (X, Y - 1), {}, "valid labels must be class numbers from 0 to .*got -1 to 1"),
         ((X, Y), (X[:, :1], Y), {}, r"inputs differ in shape: \(2,\) and \(1,\)"),
         ((X, Y), (X, Y / 1.0), {}, "targets differ: int32 and float32"),
         ((X, X), (X, X[:, :1]), {}, "targets differ"),
@@ -215,3 +215,28 @@ def test_booleans_are_classes_and_a_small_task_gets_a_small_batch():
 def test_what_is_no_array_of_examples_is_refused(x, y):
     with pytest.raises(InputError, match="one entry an example"):
         tasks.arrays(x, y)
+
+
+def test_whole_numbers_stay_whole_unless_a_split_has_others():
+    whole, real = np.arange(6).reshape(3, 2), np.ones((3, 2))
+    assert tasks.task("t", (whole, [0, 1, 1]), (whole, [0, 1, 1])).train.x.dtype == np.int32
+    mixed = tasks.task("t", (whole, [0, 1, 1]), (real, [0, 1, 1]))
+    assert mixed.train.x.dtype == mixed.valid.x.dtype == np.float32
+    assert (
+        tasks.task("t", (whole + 2**40, [0, 1, 1]), (real, [0, 1, 1])).train.x.dtype == np.float32
+    )
+
+
+@pytest.mark.parametrize("name", ["loss", "f 1", "<b>", "../x", ""])
+def test_metric_names_that_cannot_be_columns_are_refused(name):
+    with pytest.raises(InputError, match="must be an identifier other than 'loss'"):
+        tasks.arrays(np.ones((9, 2)), np.arange(9) % 2, metrics={name: accuracy})
+
+
+def test_numbers_that_are_no_classes_or_no_inputs_are_refused():
+    with pytest.raises(InputError, match="for a regression make them real numbers"):
+        tasks.arrays(np.ones((9, 2)), np.arange(9) * 10**8)
+    with pytest.raises(InputError, match="inputs are complex"):
+        tasks.arrays(np.ones((9, 2)) * 1j, np.arange(9) % 2)
+    with pytest.raises(InputError, match="NaN or infinity"):
+        tasks.arrays(np.full((9, 2), 1e300), np.arange(9) % 2)

@@ -83,6 +83,13 @@ def test_a_copy_without_steps_shows_its_parents_scores(begun):
     assert after.birth.tolist() == [0, 6, 2, 3, 4, 5] and after.lineage[1] == 4
 
 
+def test_a_fresh_network_without_steps_has_scores_but_no_training_loss(begun):
+    trainer, frame, _ = begun
+    after = trainer.round(keep(frame)._replace(fresh=np.arange(N) == 3), frame)
+    assert np.isnan([after.loss[3], after.gradient_norm[3]]).all()
+    assert np.isfinite(after.metrics["valid_loss"]).all() and after.total_steps[3] == 0
+
+
 def test_a_changed_activation_is_evaluated_without_a_step(begun):
     trainer, frame, _ = begun
     genome = {name: np.asarray(v).copy() for name, v in frame.genome.items()}

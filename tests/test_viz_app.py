@@ -1,0 +1,72 @@
+"""A page without a browser: what it tells when one of its views, or all of it, fails."""
+
+from __future__ import annotations
+
+import holoviews as hv
+import pytest
+import viz_runs
+
+from viz import app, heatmap, layout, source
+
+hv.extension("bokeh")
+HOSTILE = "<b>no"
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = viz_runs.Run(tmp_path / "digits", members=8)
+    yield made
+    made.writer.close()
+
+
+@pytest.fixture
+def page(run):
+    opened = app.Dashboard(source.Feed(run.writer.directory, layout.arrange_all))
+    opened.page.get_root()
+    return opened
+
+
+def follow(page, run) -> None:
+    run.advance()
+    page.feed.poll()
+    page.tick()
+
+
+def fail(*_given, **_named):
+    raise ValueError(HOSTILE)
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_failing_view_tells_why_and_recovers(page, run, monkeypatch, caplog, before):
+    for _ in range(before):
+        follow(page, run)
+    with monkeypatch.context() as broken:
+        broken.setattr(heatmap, "values", fail)
+        follow(page, run)
+    captions = {name: pane.object for name, pane in page.views.captions.items()}
+    assert "this view failed: ValueError: &lt;b&gt;no" in captions.pop("heatmap")
+    assert "8 of 8 members" in captions["table"]
+    assert not any("failed" in caption for caption in captions.values())
+    assert HOSTILE in caplog.text and "Traceback" in caplog.text
+    follow(page, run)
+    assert "failed" not in page.views.captions["heatmap"].object
+
+
+def test_failing_page_tells_why_and_goes_on(page, run, monkeypatch, caplog):
+    with monkeypatch.context() as broken:
+        broken.setattr(app.words, "header", fail)
+        follow(page, run)
+    assert "this page failed: ValueError: &lt;b&gt;no" in page.note.object
+    assert "Traceback" in caplog.text
+    follow(page, run)
+    assert page.note.object == ""
+    assert page.views is not None
+
+
+def test_waiting_page_tells_the_latest_events(page, run):
+    for number in range(12):
+        run.writer.event(0, "compiled", f"program {number} {HOSTILE}")
+    page.feed.poll()
+    page.tick()
+    assert "program 11 &lt;b&gt;no" in page.waiting.object
+    assert "program 3 " not in page.waiting.object
