@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -17,6 +18,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
+from bokeh.events import DocumentReady
 from tornado.websocket import WebSocketClosedError
 
 from swarmjax.types import InputError
@@ -27,7 +29,8 @@ from viz.views import Views
 
 HOST = "127.0.0.1"
 PERIOD = 500
-SCROLL = {"overflow-y": "auto", "padding": "12px", "gap": "12px", "box-sizing": "border-box"}
+SCROLL = {"overflow-y": "auto", "padding": "4px 12px 12px", "box-sizing": "border-box"}
+log = logging.getLogger(__name__)
 
 
 class Dashboard:
@@ -53,22 +56,29 @@ class Dashboard:
         )
         self.page.param.watch(self._repaint, "dark_theme")
         self._repaint()
-        self.tick()
 
     def tick(self) -> None:
-        """Shows what the feed has learnt since the last call."""
+        """Shows what the feed has learnt since the last call; what fails is told and logged."""
         snapshot = self.feed.snapshot
         if self.seen is not None and snapshot.version == self.seen.version:
             return
         old, self.seen = self.seen, snapshot
+        try:
+            self.note.object = words.note(snapshot)
+            self._show(snapshot, old)
+        except Exception as error:  # The next tick must come, and must not find a stale page.
+            log.exception("the page failed")
+            self.note.object = words.failure("this page failed", error)
+
+    def _show(self, snapshot: Snapshot, old: Snapshot | None) -> None:
         self.header.object = words.header(self.feed.name, snapshot)
-        self.note.object = words.note(snapshot)
-        self.note.visible = bool(snapshot.note)
         if snapshot.history is None:
             self.waiting.object = words.waiting(snapshot)
         elif self.views is None:
-            self.views = Views(snapshot, self.selection, self.page.dark_theme)
-            self.main[:] = [self.note, self.views.grid]
+            views = Views(snapshot, self.selection, self.page.dark_theme)
+            self.main[:] = [self.note, views.grid]
+            self.views = views
+            views.draw()
         elif old is None or snapshot.history is not old.history:
             self.views.update(snapshot)
 
@@ -128,7 +138,12 @@ def _open_page(feed: Feed) -> pmui.Page:
     dashboard = Dashboard(feed)
     # Panel's own periodic callback marks every page of the process busy at each call.
     document: Any = pn.state.curdoc
-    document.add_periodic_callback(dashboard.tick, PERIOD)
+    # The page exists by then, so that a view which cannot be drawn is no error of the page.
+    document.add_next_tick_callback(dashboard.tick)
+    # Changes to a page that the browser is still building get lost.
+    document.on_event(
+        DocumentReady, lambda _event: document.add_periodic_callback(dashboard.tick, PERIOD)
+    )
     return dashboard.page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from swarmjax.space import Choice, Space
-from swarmjax.store import Reader, Status, open_run
+from swarmjax.store import Event, Reader, Status, open_run
 from swarmjax.types import Genome, InputError
 
 SILENCE = 30.0
+EVENTS = 8
 
+log = logging.getLogger(__name__)
 Columns = dict[str, np.ndarray]
 
 
@@ -67,6 +70,7 @@ class Snapshot(NamedTuple):
             but without a sign of life) or unreadable.
         note: one sentence on the state, empty when there is nothing to add.
         derived: what `derive` made of the history.
+        events: the latest events, told only before the first round.
     """
 
     version: int
@@ -75,6 +79,7 @@ class Snapshot(NamedTuple):
     state: str
     note: str
     derived: Any = None
+    events: tuple[Event, ...] = ()
 
 
 class Feed:
@@ -123,6 +128,8 @@ class Feed:
             fresh = self._look(old)
         except Exception as error:  # Whatever the disk holds, the pages must stay up.
             fresh = old._replace(state="unreadable", note=f"cannot read the run: {error}")
+            if fresh.note != old.note:
+                log.warning("%s", fresh.note, exc_info=True)
         if fresh != old:
             self.snapshot = fresh._replace(version=old.version + 1)
 
@@ -142,7 +149,8 @@ class Feed:
         if self._refused:
             last = max(self._refused)
             note = f"{len(self._refused)} rounds refused; round {last}: {self._refused[last]}"
-        return Snapshot(old.version, history, status, state, note, derived)
+        events = tuple(self._reader.events()[-EVENTS:]) if history is None else ()
+        return Snapshot(old.version, history, status, state, note, derived, events)
 
     def _extend(self, history: History | None) -> History | None:
         """The history with the stored rounds that it lacks; itself when there are none."""

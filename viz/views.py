@@ -2,82 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
-import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
-from bokeh.events import SelectionGeometry, Tap
-from holoviews.streams import Pipe
 
 from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
+from viz.live import Plot
 from viz.selection import Selection
 from viz.source import History, Snapshot
 
 CARD = """:host { background: var(--viz-paper); border: 1px solid var(--viz-line);
   border-radius: 10px; padding: 10px 14px 8px; box-sizing: border-box; overflow: hidden; }"""
+# Panel puts a button of its own among the cards, which would take a row.
+ONLY = ".scroll-button { display: none; }"
 GRID = {
     "display": "grid",
     "gap": "12px",
     "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 560px), 1fr))",
-    "grid-auto-rows": "max(370px, calc((100vh - 106px) / 2))",
+    "grid-auto-rows": "minmax(370px, 1fr)",
+    "flex": "1 0 auto",
 }
-
-
-Place = Callable[[float, float], None]
-Box = Callable[[tuple[float, float, float, float]], None]
-
-
-class Plot:
-    """One live figure: `draw` sends new arguments to `make`, without rebuilding the page.
-
-    Args:
-        make: draws an overlay.
-        on_tap: told the place of a tap.
-        on_box: told left, bottom, right and top of a selected box.
-    """
-
-    def __init__(
-        self,
-        make: Callable[..., hv.Overlay],
-        on_tap: Place | None = None,
-        on_box: Box | None = None,
-    ):
-        self._make, self._on_tap, self._on_box = make, on_tap, on_box
-        self._pipe: Pipe | None = None
-        self._frame = self._figure = None
-        self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
-
-    def draw(self, frame: Any = None, **arguments: Any) -> None:
-        """Draws; another `frame` (such as a kind of axis) makes a new figure."""
-        if self._pipe is not None and frame == self._frame:
-            self._pipe.send(arguments)
-            return
-        self._frame, self._pipe = frame, Pipe(data=arguments)
-        self.pane.object = hv.DynamicMap(self._overlay, streams=[self._pipe])
-
-    def _overlay(self, data: dict[str, Any]) -> hv.Overlay:
-        return theme.styled(self._make(**data), hooks=[theme.finish, theme.follow, self._listen])
-
-    def _listen(self, plot: Any, _element: Any) -> None:
-        if plot.state is not self._figure:
-            self._figure = plot.state
-            plot.state.on_event(Tap, self._tapped)
-            plot.state.on_event(SelectionGeometry, self._boxed)
-
-    def _tapped(self, event: Any) -> None:
-        if self._on_tap and event.x is not None and event.y is not None:
-            self._on_tap(event.x, event.y)
-
-    def _boxed(self, event: Any) -> None:
-        shape = event.geometry
-        if self._on_box and event.final and shape.get("type") == "rect":
-            self._on_box((shape["x0"], shape["y0"], shape["x1"], shape["y1"]))
+log = logging.getLogger(__name__)
 
 
 class Views:
-    """Graph, heatmap, trajectories and table of one page, under one selection."""
+    """Graph, heatmap, trajectories and table of one page, under one selection.
+
+    They are empty until `draw`, which is called once they are on the page: what fails then is
+    told in place of the one view that failed.
+    """
 
     def __init__(self, snapshot: Snapshot, selection: Selection, dark: bool):
         assert snapshot.history is not None
@@ -88,10 +44,17 @@ class Views:
         self.heatmap = Plot(heatmap.plot, self._tap_heatmap)
         self.trajectories = Plot(trajectories.plot)
         self.table = members.MemberTable(selection.toggle, sizing_mode="stretch_both", margin=0)
-        self.captions = {name: words.pane() for name in ("graph", "heatmap", "lines", "table")}
-        self.grid = pn.Column(*self._cards(), styles=GRID, sizing_mode="stretch_both", margin=0)
+        self._drawers = {
+            "graph": self._draw_graph,
+            "heatmap": self._draw_heatmap,
+            "lines": self._draw_lines,
+            "table": self._draw_table,
+        }
+        self.captions = {name: words.pane() for name in self._drawers}
+        self.grid = pn.Column(
+            *self._cards(), styles=GRID, stylesheets=[ONLY], sizing_mode="stretch_both", margin=0
+        )
         selection.param.watch(lambda _event: self.draw(), "members")
-        self.draw()
 
     @property
     def history(self) -> History:
@@ -109,28 +72,33 @@ class Views:
         self.look = theme.look(dark)
         self.draw()
 
-    def draw(self) -> None:
-        """Draws all views."""
-        self._draw_graph()
-        self._draw_heatmap()
-        self._draw_lines()
-        self._draw_table()
+    def draw(self, *names: str) -> None:
+        """Draws the named views, or all."""
+        for name in names or self._drawers:
+            try:
+                self._drawers[name]()
+            except Exception as error:  # The other views go on, and this one tries again.
+                log.exception("view failed: %s", name)
+                self.captions[name].object = words.failure("this view failed", error)
 
     def _make_controls(self, history: History) -> None:
         options = metrics.selectable(history)
         first = next(iter(options.values()))
         kinds = layout.kinds(history.space)
-        self.color = _select("Color", options, first, self._draw_graph)
-        self.size = _select("Size", options, first, self._draw_graph)
-        self.kind = _select("Edges: similar", kinds, kinds[0], self._draw_graph)
-        self.cell = _select("Color", options, first, self._draw_heatmap)
-        self.rows = _select("Rows", heatmap.ROWS, "rank", self._draw_heatmap)
-        self.value = _select("Metric", options, first, self._draw_lines)
-        self.axis = _select("Against", trajectories.AXES, "round", self._draw_lines)
+        self.color = _select("Color", options, first, self._redraw("graph"))
+        self.size = _select("Size", options, first, self._redraw("graph"))
+        self.kind = _select("Edges: similar", kinds, kinds[0], self._redraw("graph"))
+        self.cell = _select("Color", options, first, self._redraw("heatmap"))
+        self.rows = _select("Rows", heatmap.ROWS, "rank", self._redraw("heatmap"))
+        self.value = _select("Metric", options, first, self._redraw("lines"))
+        self.axis = _select("Against", trajectories.AXES, "round", self._redraw("lines"))
         self.none = pmui.Button(
             label="Clear selection", variant="text", size="small", margin=0, align="center"
         )
         self.none.on_click(lambda _event: self.selection.clear())
+
+    def _redraw(self, name: str) -> Callable[..., None]:
+        return lambda _event: self.draw(name)
 
     def _cards(self) -> list[pn.Column]:
         words_of = self.captions
@@ -143,7 +111,7 @@ class Views:
             _card("Best members", self.table, words_of["table"], self.none),
         ]
 
-    def _draw_graph(self, *_events: Any) -> None:
+    def _draw_graph(self) -> None:
         placed = self.snapshot.derived[self.kind.value]
         self.graph.draw(
             history=self.history,
@@ -157,7 +125,7 @@ class Views:
             self.history, placed, self.kind.value, self.color.value, self.look
         )
 
-    def _draw_heatmap(self, *_events: Any) -> None:
+    def _draw_heatmap(self) -> None:
         self.heatmap.draw(
             history=self.history,
             metric=self.cell.value,
@@ -169,7 +137,7 @@ class Views:
             self.history, self.cell.value, self.look
         )
 
-    def _draw_lines(self, *_events: Any) -> None:
+    def _draw_lines(self) -> None:
         metric = metrics.describe(self.value.value, self.history.space)
         self.trajectories.draw(
             frame=metric.log,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,12 @@ def note(snapshot: Snapshot) -> str:
     return f'<p class="note" role="alert">{html.escape(snapshot.note)}</p>'
 
 
+def failure(what: str, error: Exception) -> str:
+    """One sentence on what could not be shown."""
+    text = f"{what}: {type(error).__name__}: {error}"
+    return f'<p class="note" role="alert">{html.escape(text[:300])}</p>'
+
+
 def waiting(snapshot: Snapshot) -> str:
     """What stands in place of the views before the first round."""
     told = {
@@ -89,7 +96,20 @@ def waiting(snapshot: Snapshot) -> str:
         "unreadable": ("The run cannot be read", "This page goes on trying."),
     }
     title, hint = told.get(snapshot.state, ("The run has no round", "There is nothing to look at."))
-    return f'<div class="empty"><span class="pulse"></span><h2>{title}</h2><p>{hint}</p></div>'
+    return (
+        f'<div class="empty"><span class="pulse"></span><h2>{title}</h2><p>{hint}</p>'
+        f"{_events(snapshot)}</div>"
+    )
+
+
+def _events(snapshot: Snapshot) -> str:
+    """The latest things the trainer said, newest last."""
+    lines = [
+        f"<li><time>{time.strftime('%H:%M:%S', time.localtime(event.time))}</time>"
+        f"{html.escape(event.text)}</li>"
+        for event in snapshot.events
+    ]
+    return f'<ol role="log">{"".join(lines)}</ol>' if lines else ""
 
 
 def heading(text: str) -> str:

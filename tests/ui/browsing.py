@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import viz_runs
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -43,41 +42,55 @@ CANVASES = """() => {
 
 
 class Server:
-    """`python -m viz.app DIRECTORY` and what it wrote."""
+    """`swarmjax dashboard DIRECTORY` and what it wrote."""
 
     def __init__(self, directory: Path, log: Path):
         self.log = log
         with log.open("w") as sink:
-            command = [sys.executable, "-u", "-m", "viz.app", str(directory)]
+            command = [sys.executable, "-u", "-m", "swarmjax", "dashboard"]
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=sink, text=True
+                [*command, str(directory)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                text=True,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert "http://127.0.0.1:" in line, log.read_text()
         self.url = line.split()[2]
 
-    def stop(self) -> str:
-        """Ends the server and returns its log."""
+    def stop(self) -> None:
+        """Ends the server, whose log must be clean."""
         self.process.terminate()
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.log.read_text()
+        log = self.log.read_text()
+        assert not any(word in log for word in ("ERROR", "Traceback", "failed")), log
 
 
 class Visit:
-    """A page on a run's dashboard that notes everything that goes wrong."""
+    """A page on a dashboard that notes everything that goes wrong.
 
-    def __init__(self, browser, run: viz_runs.Run, url: str):
+    `run` is the made-up run it shows, if it is one.
+    """
+
+    def __init__(self, context, url: str, run: Any = None):
         self.run = run
         self.wrong: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1440, "height": 900})
+        self.page = context.new_page()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
         self.page.on("requestfailed", lambda request: self.wrong.append(f"failed: {request.url}"))
         self.page.on("request", self._request)
         self.page.goto(url)
+
+    def close(self) -> None:
+        """Leaves the page; neither in it nor in what it asked for may anything have gone wrong."""
+        self.page.wait_for_timeout(300)
+        self.page.close()
+        assert self.wrong == []
 
     def _console(self, message) -> None:
         if message.type == "error":
@@ -97,16 +110,21 @@ class Visit:
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, f"waited in vain until {what}; {self.wrong}"
-            self.page.wait_for_timeout(250)
+            self.page.wait_for_timeout(100)
 
     def ready(self) -> list[int]:
         """Waits until all three figures are drawn and still."""
-        self.wait("three figures are drawn", lambda: len(self.sums()) == 3)
-        before = []
-        while before != (now := self.sums()):
+        before = self.drawn()
+        while True:
+            self.page.wait_for_timeout(400)
+            if before == (now := self.sums()):
+                return now
             before = now
-            self.page.wait_for_timeout(600)
-        return before
+
+    def drawn(self, seconds: float = 30) -> list[int]:
+        """Waits until all three figures are drawn."""
+        self.wait("three figures are drawn", lambda: len(self.sums()) == 3, seconds)
+        return self.sums()
 
     def changed(self, before: list[int], which: tuple[int, ...] = (0, 1, 2)) -> None:
         """Waits until the figures `which` (graph, heatmap, trajectories) differ from before."""
@@ -120,6 +138,15 @@ class Visit:
     def text(self, selector: str) -> str:
         """All text of the matching elements."""
         return " ".join(self.page.locator(selector).all_inner_texts())
+
+    def cards(self) -> list[tuple[float, ...]]:
+        """Left, top, right and bottom of the cards, from the first to the last."""
+        sides = """node => {
+          const host = (inner) => inner.getRootNode().host
+          const {left, top, right, bottom} = host(host(host(node))).getBoundingClientRect()
+          return [left, top, right, bottom]
+        }"""
+        return [tuple(card.evaluate(sides)) for card in self.page.locator("h2").all()]
 
     def selected(self) -> int:
         """How many members the page says are selected."""

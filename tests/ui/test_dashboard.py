@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import viz_runs
-from browsing import FLAGS, Server, Visit
+from browsing import FLAGS, ROOT, Server, Visit
 
 import swarmjax.space as sp
 
@@ -27,69 +31,81 @@ def browser() -> Iterator:
 
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield launched
+        # One context, so that later pages find the scripts in its cache.
+        yield launched.new_context(viewport={"width": 1440, "height": 900})
         launched.close()
 
 
-class Served:
-    """A run without rounds and its dashboard's server; `trouble` is all that went wrong."""
-
-    def __init__(self, directory: Path, **options):
-        self.run = viz_runs.Run(directory, **options)
-        self.server = Server(directory, directory.parent / "server.log")
-
-    def close(self) -> None:
-        """Ends the server, whose log must be clean."""
-        self.run.writer.close()
-        log = self.server.stop()
-        assert "ERROR" not in log and "Traceback" not in log, log
-
-    def visit(self, browser) -> Iterator[Visit]:
-        """A page; neither in it nor in what it asks for may anything go wrong."""
-        page = Visit(browser, self.run, self.server.url)
-        yield page
-        page.page.wait_for_timeout(500)
-        page.page.close()
-        assert page.wrong == []
+@contextmanager
+def serving(directory: Path, **options) -> Iterator[tuple[viz_runs.Run, str]]:
+    """A run without rounds and the address of its dashboard."""
+    run = viz_runs.Run(directory, **options)
+    server = Server(directory, directory.parent / "server.log")
+    yield run, server.url
+    run.writer.close()
+    server.stop()
 
 
 @pytest.fixture(scope="module")
-def shared(browser, tmp_path_factory) -> Iterator[Served]:
+def shared(browser, tmp_path_factory) -> Iterator[tuple[viz_runs.Run, str]]:
     """The one growing run of these tests."""
-    served = Served(tmp_path_factory.mktemp("run") / "digits")
-    yield served
-    served.close()
+    with serving(tmp_path_factory.mktemp("run") / "digits") as served:
+        yield served
 
 
 @pytest.fixture
 def page(browser, shared) -> Iterator[Visit]:
     """A new page on the shared run."""
-    yield from shared.visit(browser)
+    run, url = shared
+    visit = Visit(browser, url, run)
+    yield visit
+    visit.close()
 
 
 @pytest.fixture
 def hostile_page(browser, tmp_path) -> Iterator[Visit]:
     """A page on a run whose own name, gene options and architectures are markup."""
     space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
-    served = Served(tmp_path / HOSTILE, space=space, members=24)
-    served.run.advance(3)
-    yield from served.visit(browser)
-    served.close()
+    with serving(tmp_path / HOSTILE, space=space, members=24) as (run, url):
+        run.writer.event(0, "compiled", HOSTILE)
+        visit = Visit(browser, url, run)
+        yield visit
+        visit.close()
+
+
+@pytest.fixture
+def real(tmp_path) -> Iterator[Path]:
+    """The directory of a real swarm that has just begun."""
+    command = [sys.executable, "-m", "swarmjax", "run", "spirals", "--members", "12"]
+    command += ["--budget", "16000", "--directory", str(tmp_path / "spirals")]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    with (tmp_path / "run.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    while not (tmp_path / "spirals" / "swarm.db").exists():
+        assert process.poll() is None, (tmp_path / "run.log").read_text()
+        time.sleep(0.1)
+    yield tmp_path / "spirals"
+    process.terminate()
+    process.wait(10)
 
 
 def test_every_view_follows_a_run_from_before_its_first_round(page):
     page.wait("it waits", lambda: "Waiting for the first round" in page.text("h2"))
-    page.run.advance(4)
-    before = page.ready()
+    page.run.writer.event(0, "compiled", "compiling for 64 members")
+    page.wait("it tells events", lambda: "compiling for 64 members" in page.text("li"))
+    for rounds in (1, 1, 3):
+        before = page.ready() if page.run.swarm.round else [0] * 3
+        page.run.advance(rounds)
+        page.changed(before)
     headings = page.text("h2")
     assert all(word in headings for word in ("Swarm", "Members over time", "Trajectories"))
-    page.run.advance(2)
-    page.changed(before)
-    page.wait("the header follows", lambda: page.text("dl div:first-child dd") == "6")
+    page.wait("the header follows", lambda: page.text("dl div:first-child dd") == "5")
+    _fills_the_window(page)
 
 
 def test_one_selection_is_shared_and_survives_updates(page):
     before = page.ready()
+    _fills_the_window(page)
     page.page.locator("input[type=checkbox]").nth(3).click()
     page.changed(before)
     page.wait("one is selected", lambda: page.selected() == 1)
@@ -131,12 +147,36 @@ def test_state_follows_the_run(page):
 
 def test_hostile_names_are_shown_as_text(hostile_page):
     page = hostile_page
+    page.wait("it tells events", lambda: HOSTILE in page.text("li"))
+    page.run.advance(3)
     page.ready()
     assert page.text("h1") == HOSTILE
     assert HOSTILE in page.text("td")
     page.page.mouse.move(400, 350)
     page.page.wait_for_timeout(300)
     assert page.page.evaluate("() => window.broken") is None
+
+
+def test_real_swarm_is_followed_to_its_end(browser, real):
+    server = Server(real, real.parent / "server.log")
+    page = Visit(browser, server.url)
+    page.wait("it compiles", lambda: "compiling a program" in page.text("li"))
+    before = page.drawn(seconds=90)
+    assert page.text(".chip") == "Running"
+    page.changed(before)
+    page.page.locator("input[type=checkbox]").nth(2).click()
+    page.wait("one is selected", lambda: page.selected() == 1)
+    page.wait("it finishes", lambda: page.text(".chip") == "Finished", seconds=60)
+    page.changed(before)
+    assert page.selected() == 1
+    page.close()
+    server.stop()
+
+
+def _fills_the_window(page: Visit) -> None:
+    cards = page.cards()
+    assert len(cards) == 4
+    assert (cards[0][0], cards[0][1], cards[3][2], cards[3][3]) == (12, 76, 1428, 888)
 
 
 def _luminance(page: Visit, selector: str) -> float:
