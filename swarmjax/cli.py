@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import shutil
+import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import numpy as np
 import tyro
 from rich.console import Console
@@ -105,15 +108,18 @@ def _guarded(action) -> int:
     try:
         action()
     except InputError as error:
-        print(f"swarmjax: {error}", file=sys.stderr)
-        return 2
-    except (DivergedError, PlanError) as error:
-        print(f"swarmjax: {error}", file=sys.stderr)
-        return 1
+        return _told(error, 2)
+    except (DivergedError, PlanError, OSError, sqlite3.Error) as error:
+        return _told(error, 1)
     except KeyboardInterrupt:
         print("swarmjax: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _told(error: Exception, code: int) -> int:
+    print(f"swarmjax: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
 
 
 def _run(command: Run) -> None:
@@ -132,9 +138,11 @@ def load(path: Path) -> Experiment:
     """The `experiment` that a Python file defines; raises InputError if it does not."""
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # Registered under a name of its own, as dataclasses want, beside the modules it may import.
+    spec = importlib.util.spec_from_file_location(f"_experiment_{path.stem}", path)
     assert spec is not None and spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
     except InputError:
@@ -156,8 +164,9 @@ def _train(experiment: Experiment, options: Options) -> None:
 
     def started(directory: Path) -> None:
         if options.dashboard:
-            command = [sys.executable, "-m", "swarmjax", "dashboard", str(directory), "--browser"]
-            viewers.append(subprocess.Popen(command))
+            # -P: a file of the user's called viz.py must not stand in for the dashboard.
+            command = [sys.executable, "-P", "-m", "swarmjax", "dashboard", str(directory)]
+            viewers.append(subprocess.Popen([*command, "--browser"]))
 
     try:
         result = run(experiment, display=progress.Terminal(), started=started)
@@ -199,7 +208,7 @@ def _row(directory: Path) -> tuple[str, ...]:
         reader = store.open_run(directory)
         config, status = reader.config, reader.status()
         reader.close()
-    except InputError as error:
+    except (InputError, ValueError, TypeError, sqlite3.Error) as error:
         return (str(directory), f"unreadable: {error}")
     gone = status.state == "running" and time.time() - status.heartbeat > GONE
     best = "-" if status.best is None else f"{config['metric']} {status.best:.4f}"
@@ -210,19 +219,22 @@ def _row(directory: Path) -> tuple[str, ...]:
 
 
 def _export(command: Export) -> None:
-    reader = store.open_run(command.directory)
-    reader.best()
-    reader.close()
+    with contextlib.closing(store.open_run(command.directory)) as reader:
+        params, record = reader.best()
     if command.out.exists():
         raise InputError(f"{command.out} exists already; choose another place")
     try:
-        shutil.copytree(command.directory / "best", command.out)
+        command.out.mkdir(parents=True)
+        np.savez(command.out / "params.npz", **params)  # pyright: ignore[reportArgumentType]
+        (command.out / "genome.json").write_text(json.dumps(record, indent=1))
     except OSError as error:
         raise InputError(f"cannot write {command.out}: {error}") from None
     print(f"wrote {command.out / 'params.npz'} and {command.out / 'genome.json'}")
 
 
 def _dashboard(command: Dashboard) -> None:
+    # The accelerator belongs to the trainer.
+    jax.config.update("jax_platforms", "cpu")
     # Imported here: training needs none of the dashboard's libraries.
     from viz.app import serve
 

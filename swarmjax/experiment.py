@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from swarmjax import lanes, mlp, models, optimizers, store
-from swarmjax.members import Member, Recipe, new_member
+from swarmjax import mlp, models, optimizers, store
+from swarmjax.members import Recipe
 from swarmjax.presets import preset
+from swarmjax.rehearse import rehearse
 from swarmjax.space import Space, choice, log_uniform, structure
-from swarmjax.tasks import TASKS, Data, Task
+from swarmjax.tasks import TASKS, Task
 from swarmjax.types import InputError, Policy
 
 
@@ -28,8 +27,8 @@ class Experiment:
     Attributes:
         task: what to learn, or the name of a built-in task.
         space: the genes.
-        model: a Flax module class, or a function of the structural genes that returns a module;
-            None for the built-in MLP, which reads the genes depth, width and activation.
+        model: a Flax Linen module class, or a function of the structural genes that returns a
+            module; None for the built-in MLP, which reads the genes depth, width and activation.
         optimizer: `optimizer(genes) -> optax transformation` from traced numbers; None for the
             built-in one, which reads learning_rate, weight_decay, momentum and optimizer.
         policy: the policy or the name of a preset.
@@ -64,6 +63,7 @@ class Setup(NamedTuple):
 
 def check(experiment: Experiment) -> Setup:
     """The experiment with its parts resolved; raises InputError on whatever is wrong with it."""
+    _check_types(experiment)
     task, space = _task(experiment.task), experiment.space
     _check_numbers(experiment)
     if not space.genes:
@@ -72,7 +72,7 @@ def check(experiment: Experiment) -> Setup:
     policy = preset(policy) if isinstance(policy, str) else policy
     recipe = Recipe(space, _family(experiment, task), _optimizer(experiment))
     _check_genes(experiment, recipe)
-    _rehearse(recipe, task)
+    rehearse(recipe, task, policy, experiment.members)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     return Setup(experiment, task, policy, recipe, directory)
 
@@ -124,7 +124,7 @@ def _optimizer(experiment: Experiment) -> Callable[[dict[str, Any]], Any]:
 
 def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
     """A gene that nothing reads is a mistake, where it can be known."""
-    if experiment.optimizer is not None or experiment.model is not None:
+    if experiment.optimizer is not None:
         return
     read = recipe.family.genes | set(optimizers.GENES)
     for name, _ in experiment.space.genes:
@@ -134,68 +134,18 @@ def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
             )
 
 
-def _rehearse(recipe: Recipe, task: Task) -> None:
-    """Traces one member's evaluation and training step, without computing anything."""
-    genome = {name: np.asarray(v) for name, v in recipe.space.sample(jax.random.key(0), 1).items()}
-    values = recipe.space.values(genome, 0)
-    container = recipe.family.contain(models.architecture_of(recipe.space, values))
-    genome = {name: column[0] for name, column in genome.items()}
-    numbers = recipe.space.numbers(genome)
-    data, key = Data(task.valid.x[:2], task.valid.y[:2]), jax.random.key(0)
-
-    def outputs():
-        variables = recipe.family.init(key, container, numbers)
-        return recipe.family.apply(container, variables, data.x, numbers)[0]
-
-    def step():
-        member = new_member(recipe, container, key, np.zeros((), np.int32), genome)
-        return member, lanes.step(recipe, task, container, data, key, True, genome, member)[0]
-
-    shape = _traced("the model fails on two examples", outputs).shape
-    if shape != (2, task.outputs):
+def _check_types(experiment: Experiment) -> None:
+    if not isinstance(experiment.space, Space):
+        raise InputError(f"space must be a Space, got {type(experiment.space).__name__}")
+    if not isinstance(experiment.policy, Policy | str):
         raise InputError(
-            f"the model returns shape {shape} for 2 examples, but task {task.name} needs "
-            f"{(2, task.outputs)}; change the model's last layer"
+            f"policy must be a Policy such as sj.exploit(), or a preset's name, got "
+            f"{type(experiment.policy).__name__}; call the function that makes the policy"
         )
-    _check_measures(task)
-    before, after = _traced("one training step fails", step)
-    _check_state(before, after)
-
-
-def _check_state(before: Member, after: Member) -> None:
-    """A training step must leave a state of the kind it found, which the host can hold."""
-    for (path, old), new in zip(
-        jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True
-    ):
-        name = jax.tree_util.keystr(path)
-        if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
-            raise InputError(f"state {name} is a typed random key; make it by jax.random.PRNGKey")
-        if (old.shape, old.dtype) != (new.shape, new.dtype):
-            raise InputError(
-                f"a training step turns state {name} from {old.dtype}{old.shape} into "
-                f"{new.dtype}{new.shape}; keep one type"
-            )
-
-
-def _check_measures(task: Task) -> None:
-    outputs = jax.ShapeDtypeStruct((2, task.outputs), np.float32)
-    y = jax.ShapeDtypeStruct((2, *task.valid.y.shape[1:]), task.valid.y.dtype)
-    losses = _traced("the loss fails", task.loss, outputs, y).shape
-    if losses != (2,):
-        raise InputError(f"the loss returns shape {losses} for 2 examples, but must return (2,)")
-    for name, metric in task.metrics.items():
-        shape = _traced(f"metric {name!r} fails", metric, outputs, y).shape
-        if shape != ():
-            raise InputError(f"metric {name!r} must return one number, got shape {shape}")
-
-
-def _traced(complaint: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The shapes that `function` returns; whatever it raises becomes one line."""
-    try:
-        return jax.eval_shape(function, *arguments)
-    except Exception as error:
-        line = next(iter(str(error).splitlines()), "")
-        raise InputError(f"{complaint}: {type(error).__name__}: {line}") from error
+    for name in ("model", "optimizer"):
+        value = getattr(experiment, name)
+        if value is not None and not callable(value):
+            raise InputError(f"{name} must be callable, got {type(value).__name__}")
 
 
 def _check_numbers(experiment: Experiment) -> None:

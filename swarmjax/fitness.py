@@ -33,8 +33,10 @@ def accuracy(frame: Frame) -> jax.Array:
 
 
 def loss(frame: Frame) -> jax.Array:
-    """`1 / (1 + valid_loss)`, `[N]`."""
-    return 1.0 / (1.0 + metric(frame, "valid_loss"))
+    """`1 / (1 + valid_loss)`, `[N]`; below a loss of 0 it goes on rising, towards 2."""
+    value = metric(frame, "valid_loss")
+    share = jnp.abs(value) / (1.0 + jnp.abs(value))
+    return 1.0 - jnp.sign(value) * share
 
 
 def r2(frame: Frame) -> jax.Array:

@@ -27,8 +27,8 @@ from swarmjax.types import Array, Genome, Key
 # Rows of the table of batches that one call may use; longer grants take several calls.
 DECK = 256
 
-# Examples that a member is evaluated on at a time.
-EVALUATED = 1024
+# Training batches that a member is evaluated on at a time: about the memory of a training step.
+EVALUATED = 4
 
 
 class Layout(NamedTuple):
@@ -187,7 +187,9 @@ def _run_lane(engine, layout, container, places, members, birth, genes, steps):
 
 def _join(before: Report, after: Report) -> Report:
     return after._replace(
-        loss=before.loss + after.loss, gradient_norm=before.gradient_norm + after.gradient_norm
+        loss=before.loss + after.loss,
+        gradient_norm=before.gradient_norm + after.gradient_norm,
+        finite=before.finite & after.finite,
     )
 
 
@@ -297,17 +299,17 @@ def evaluate(
     def outputs(x):
         return recipe.family.apply(container, member.variables, x, numbers)[0]
 
-    scores = measure(task, _in_batches(outputs, data.x), data.y)
+    scores = measure(task, _in_parts(outputs, data.x, EVALUATED * task.batch), data.y)
     leaves = jax.tree.leaves((member.variables, scores["loss"]))
     return scores, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
-def _in_batches(function: Callable[[Array], jax.Array], x: Array) -> jax.Array:
-    """`function` of all examples `x` `[n, ...]`, at most `EVALUATED` of them at a time."""
-    if len(x) <= EVALUATED:
+def _in_parts(function: Callable[[Array], jax.Array], x: Array, size: int) -> jax.Array:
+    """`function` of all examples `x` `[n, ...]`, at most `size` of them at a time."""
+    if len(x) <= size:
         return function(x)
-    parts = -(-len(x) // EVALUATED)
+    parts = -(-len(x) // size)
     # The last part is filled up with examples from the start, whose outputs are cut off.
-    filled = jnp.concatenate([x, x[: parts * EVALUATED - len(x)]])
-    outputs = jax.lax.map(function, filled.reshape(parts, EVALUATED, *x.shape[1:]))
+    filled = jnp.concatenate([x, x[: parts * size - len(x)]])
+    outputs = jax.lax.map(function, filled.reshape(parts, size, *x.shape[1:]))
     return outputs.reshape(-1, *outputs.shape[2:])[: len(x)]

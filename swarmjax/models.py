@@ -115,7 +115,7 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
         flops=flops,
         crop=lambda variables, architecture: variables,
         build=lambda values: make(architecture_of(space, values)),
-        genes=frozenset(space.structural),
+        genes=_genes_read(space, make),
         sizes=None,
     )
 
@@ -162,6 +162,17 @@ def _check_parameters(space: Space, module: Callable[..., Any]) -> None:
                 f"structural gene {gene!r} is not a parameter of {name_of(module)}, which takes "
                 f"{', '.join(sorted(accepted)) or 'none'}; make it a choice or rename it"
             )
+
+
+def _genes_read(space: Space, make: Callable[[Architecture], nn.Module]) -> frozenset[str]:
+    """All genes if the module's `__call__` takes `genome`, else those that shape it."""
+    first = tuple((name, space[name].options[0]) for name in space.structural)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        wanted = "genome" in _arguments(make(first), {}, train=False)
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), "")
+        raise InputError(f"the model cannot be made: {type(error).__name__}: {line}") from error
+    return frozenset(dict(space.genes)) if wanted else frozenset(space.structural)
 
 
 def _arguments(net: nn.Module, numbers: Numbers, train: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax.types import Frame, Key, Plan, Policy, State
+from swarmjax.types import Frame, InputError, Key, Plan, Policy, State
 
 
 class PlanError(ValueError):
@@ -20,6 +20,12 @@ def chain(*policies: Policy) -> Policy:
 
     Composition as in optax (DeepMind JAX ecosystem, 2020).
     """
+    for policy in policies:
+        if not isinstance(policy, Policy):
+            raise InputError(
+                f"chain takes policies such as exploit(), got {type(policy).__name__}; "
+                "call the function that makes the policy"
+            )
 
     def init(frame: Frame) -> State:
         return tuple(policy.init(frame) for policy in policies)
@@ -73,10 +79,21 @@ def check_plan(plan: Plan, frame: Frame) -> None:
     for field, least in (("operator", 0), ("steps", 0), ("devices", 1)):
         values = np.asarray(getattr(plan, field))
         _require(values >= least, field, values, f"must be at least {least}")
+    _check_unsupported(plan, members)
     granted, quota = int(np.asarray(plan.steps).sum(dtype=np.int64)), int(frame.quota)
     if granted > quota:
         raise PlanError(f"plan.steps: {granted} steps granted, but the quota is {quota}")
     _check_genome(plan, frame, members)
+
+
+def _check_unsupported(plan: Plan, members: int) -> None:
+    own = np.arange(members)
+    _require(np.asarray(plan.mate) == own, "mate", np.asarray(plan.mate), "no operator combines")
+    _require(
+        np.asarray(plan.operator) == 0, "operator", np.asarray(plan.operator), "is no operator"
+    )
+    devices = np.asarray(plan.devices)
+    _require(devices == 1, "devices", devices, "is not supported: every member has one device")
 
 
 def _check_array(field: str, values: object, members: int) -> None:

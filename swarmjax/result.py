@@ -42,8 +42,8 @@ class Best(NamedTuple):
 
 
 def main_metric(task: Task) -> str:
-    """The validation metric that stands for a member's quality on screen."""
-    return f"valid_{'accuracy' if 'accuracy' in task.metrics else next(iter(task.metrics), 'loss')}"
+    """The validation metric that members are ranked by: see `fitness.default`."""
+    return "valid_accuracy" if "accuracy" in task.metrics else "valid_loss"
 
 
 def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> Best:

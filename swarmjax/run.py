@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +55,7 @@ def run(
     """Trains a swarm until its budget is spent.
 
     Args:
-        experiment: what to run, or None to build it from `settings`.
+        experiment: what to run, changed by `settings`, or None to build it from them alone.
         display: shown what happens; None for silence.
         started: called with the run's directory once it exists.
         settings: fields of `Experiment`.
@@ -63,7 +64,7 @@ def run(
         InputError: the experiment cannot be run as given; nothing was written.
         PlanError: the policy made a Plan that cannot be followed.
     """
-    experiment = experiment or Experiment(**settings)
+    experiment = replace(experiment, **settings) if experiment else Experiment(**settings)
     prepare_jax()
     setup = check(experiment)
     display = display or progress.Silent()
@@ -282,7 +283,9 @@ def _alive(writer: store.Writer, seconds: float = 5.0) -> Iterator[None]:
 
     def beat():
         while not over.wait(seconds):
-            writer.beat()
+            # A sign of life that cannot be written now is written later; training goes on.
+            with contextlib.suppress(sqlite3.Error):
+                writer.beat()
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -127,7 +127,9 @@ def _choice(options: tuple[Option, ...], structural: bool) -> Choice:
             )
     if any(isinstance(option, float) and not math.isfinite(option) for option in options):
         raise InputError(f"options must be finite, got {options}")
-    if len(set(options)) != len(options):
+    if len({str(option) for option in options}) != len(options) or len(set(options)) != len(
+        options
+    ):
         raise InputError(f"options must differ, got {options}")
     return Choice(tuple(options), structural)
 

@@ -2,8 +2,8 @@
 
     DIR/swarm.db                 meta, plans, events (SQLite, WAL)
     DIR/frames/r000012.parquet   one row per member of round 12 (columns: `telemetry.frame_table`)
-    DIR/best/params.npz          weights of the best network so far, one array per parameter path
-    DIR/best/genome.json         its genes, scores and origin
+    DIR/best.npz                 the best network so far: one array per parameter path, and as text
+                                 under `RECORD` its genes, scores and origin
 
 A segment is written aside and renamed, so a reader sees it whole or not at all, and a killed run
 leaves everything that finished readable.
@@ -31,6 +31,7 @@ from swarmjax.types import InputError
 
 VERSION = 1
 DATABASE = "swarm.db"
+RECORD = ".record"
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE plans (round INTEGER PRIMARY KEY, arrow BLOB NOT NULL);
@@ -112,18 +113,18 @@ class Writer:
 
     def ended(self, state: str, text: str) -> None:
         """Stores that the run ended as `state` and why, whatever its status was."""
-        row = self._database.execute("SELECT value FROM meta WHERE key = 'status'").fetchone()
+        with self._lock:
+            row = self._database.execute("SELECT value FROM meta WHERE key = 'status'").fetchone()
         status = Status(**json.loads(row[0]))
         self.event(status.round, state, text)
         self.status(status._replace(state=state))
 
     def best(self, params: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
         """Stores the best network so far: parameter path -> array, and its genes and scores."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **dict(params))  # pyright: ignore[reportArgumentType]
-        _replace(self.directory / "best" / "params.npz", buffer.getvalue())
-        text = json.dumps(record, indent=1, allow_nan=False).encode()
-        _replace(self.directory / "best" / "genome.json", text)
+        buffer, text = io.BytesIO(), json.dumps(record, allow_nan=False)
+        np.savez(buffer, **{**params, RECORD: np.asarray(text)})  # pyright: ignore[reportArgumentType]
+        # One file: weights and genes of different networks can never meet.
+        _replace(self.directory / "best.npz", buffer.getvalue())
 
     def close(self) -> None:
         """Folds the write-ahead log into the database and closes it."""
@@ -151,9 +152,9 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
     """
     directory = check_free(directory)
     try:
-        for folder in (directory, directory / "frames", directory / "best"):
+        for folder in (directory, directory / "frames"):
             folder.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(directory / DATABASE, check_same_thread=False)
+        database = sqlite3.connect(directory / DATABASE, timeout=30, check_same_thread=False)
         database.execute("PRAGMA journal_mode=WAL")
         database.executescript(_TABLES)
     except (OSError, sqlite3.Error) as error:
@@ -164,7 +165,8 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
     writer._put("version", VERSION)
     writer._put("config", config)
     writer._put("space", space.to_json())
-    writer.beat()
+    members, budget = int(config.get("members", 0)), int(config.get("budget", 0))
+    writer.status(Status("running", 0, 0, budget, None, members, members, time.time()))
     return writer
 
 
@@ -240,12 +242,12 @@ class Reader:
         Raises:
             InputError: no round is finished yet.
         """
-        folder = self.directory / "best"
-        if not (folder / "genome.json").exists():
+        path = self.directory / "best.npz"
+        if not path.exists():
             raise InputError(f"{self.directory} has no finished round yet, so no best network")
-        with np.load(folder / "params.npz", allow_pickle=False) as arrays:
-            params = {path: arrays[path] for path in arrays.files}
-        return params, json.loads((folder / "genome.json").read_text())
+        with np.load(path, allow_pickle=False) as arrays:
+            params = {name: arrays[name] for name in arrays.files}
+        return params, json.loads(str(params.pop(RECORD)))
 
     def close(self) -> None:
         """Closes the database."""

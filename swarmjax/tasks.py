@@ -213,6 +213,8 @@ def _data(label: str, split: tuple[Any, Any] | None) -> Data | None:
     try:
         x, y = _inputs(label, split[0]), np.asarray(split[1])
         real = y.astype(np.float32)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{label} data must be arrays of numbers: {error}") from None
     if len(x) != len(y) or len(x) == 0:

@@ -156,7 +156,8 @@ def _frame_after(recipe, task, swarm: Swarm, plan: Plan, frame: Frame, reports) 
         return np.asarray(values)[parent].copy()
 
     loss, norm, alive = inherit(frame.loss), inherit(frame.gradient_norm), inherit(frame.alive)
-    loss[plan.fresh] = norm[plan.fresh] = np.nan
+    untrained = swarm.step == 0
+    loss[untrained] = norm[untrained] = np.nan
     metrics = {name: inherit(values) for name, values in frame.metrics.items()}
     for places, report in reports:
         real = places >= 0

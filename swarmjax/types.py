@@ -24,10 +24,10 @@ class Plan(NamedTuple):
     Attributes:
         parent: `[N]` int32 slot whose weights and optimizer state it starts from (itself:
             carry on).
-        mate: `[N]` int32 slot of the second parent (itself: none).
-        operator: `[N]` int32 index into `breed.OPERATORS`: how parent and mate combine.
+        mate: `[N]` int32 slot of the second parent (itself: none, which is all that is supported).
+        operator: `[N]` int32 how parent and mate combine (0: not, the only one so far).
         steps: `[N]` int32 training steps granted this round.
-        devices: `[N]` int32 devices that share this member's batch.
+        devices: `[N]` int32 devices that share this member's batch (1, the only number so far).
         fresh: `[N]` bool, start from new weights; `parent` is then ignored.
         genome: gene name -> `[N]` values in the gene's own units (choices: option index).
     """

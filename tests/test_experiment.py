@@ -6,6 +6,7 @@ import pytest
 
 import swarmjax as sj
 from swarmjax.experiment import builtin, check
+from swarmjax.types import Policy
 
 SPACE = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1))
 
@@ -31,6 +32,11 @@ def task():
         ({"space": sj.Space(dropout=sj.uniform(0, 1))}, "gene 'dropout' is read by nothing"),
         ({"space": sj.Space(optimizer=sj.choice("adam", "lion"))}, "optimizer 'lion' is unknown"),
         ({"policy": "pbtt"}, "did you mean pbt"),
+        ({"policy": sj.exploit}, "policy must be a Policy such as sj.exploit"),
+        ({"policy": sj.proportional(valid_f1=1.0)}, "policy proportional.* fails.*needs valid_f1"),
+        ({"policy": Policy(lambda f: (), lambda k, p, f, s: (None, s), "odd")}, "odd must return"),
+        ({"space": {"learning_rate": 1}}, "space must be a Space, got dict"),
+        ({"optimizer": 3}, "optimizer must be callable, got int"),
     ],
 )
 def test_what_is_wrong_is_named(task, changes, message):
@@ -55,6 +61,32 @@ def test_a_model_that_does_not_fit_is_refused(task):
         check(sj.Experiment(task=task, space=SPACE, model=Tall))
     with pytest.raises(sj.InputError, match="the model fails on two examples"):
         check(sj.Experiment(task=task, space=SPACE, model=Broken))
+
+
+class Picky(nn.Module):
+    k: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2 if self.k < 7 else 5)(x.reshape(-1, 4 if self.k != 6 else 7))
+
+
+@pytest.mark.parametrize(("k", "message"), [(6, "with k=6 fails"), (7, r"with k=7 returns.*5\)")])
+def test_every_architecture_must_fit(task, k, message):
+    space = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), k=sj.structure(2, k))
+    with pytest.raises(sj.InputError, match=message):
+        check(sj.Experiment(task=task, space=space, model=Picky))
+
+
+def test_a_misspelt_gene_is_noticed_with_a_model_of_ones_own(task):
+    space = sj.Space(lerning_rate=sj.log_uniform(1e-3, 1e-1), k=sj.structure(2, 3))
+    with pytest.raises(sj.InputError, match="gene 'lerning_rate' is read by nothing"):
+        check(sj.Experiment(task=task, space=space, model=Picky))
+
+
+def test_chain_takes_policies_not_the_functions_that_make_them():
+    with pytest.raises(sj.InputError, match="chain takes policies such as exploit"):
+        sj.chain(sj.exploit, sj.perturb())
 
 
 def test_a_loss_or_metric_of_the_wrong_shape_is_refused(task):

@@ -22,11 +22,11 @@ def test_parameters_go_by_their_paths_and_other_collections_by_their_names():
     assert record == {"genome": {"width": 4}, "scores": {"valid_accuracy": 0.5}} | origin
 
 
-def test_the_main_metric_is_accuracy_else_the_first_else_the_loss():
+def test_the_main_metric_is_what_members_are_ranked_by():
     x = np.random.default_rng(0).normal(size=(90, 2))
     labels, reals = (x[:, 0] > 0).astype(int), x[:, 0]
     f1 = {"f1": lambda outputs, y: outputs.sum()}
     assert main_metric(sj.tasks.arrays(x, labels)) == "valid_accuracy"
-    assert main_metric(sj.tasks.arrays(x, reals)) == "valid_r2"
-    assert main_metric(sj.tasks.arrays(x, labels, metrics=f1)) == "valid_f1"
+    assert main_metric(sj.tasks.arrays(x, reals)) == "valid_loss"
+    assert main_metric(sj.tasks.arrays(x, labels, metrics=f1)) == "valid_loss"
     assert main_metric(sj.tasks.arrays(x, labels, metrics={})) == "valid_loss"

@@ -1,4 +1,3 @@
-import json
 import threading
 
 import flax.linen as nn
@@ -56,6 +55,10 @@ def table(directory):
 def test_the_budget_is_spent_to_the_last_step(first):
     rows = table(first.directory)
     assert rows.steps.sum() == 457
+    # What the devices counted, along each network's ancestry.
+    last = rows[rows["round"] == rows["round"].max()].sort_values("member")
+    counted = [int(first.trainer.network(i, first.frame.genome).member.step) for i in range(10)]
+    assert counted == last.step.tolist()
     assert first.frame.remaining == 0
     granted = {r: p["steps"].to_numpy() for r, p in store.open_run(first.directory).plans()}
     for round, taken in rows.groupby("round"):
@@ -122,10 +125,9 @@ def test_the_best_network_is_an_ordinary_flax_model(task, first):
 
 
 def test_the_stored_best_is_the_returned_one(first):
-    with np.load(first.directory / "best" / "params.npz", allow_pickle=False) as arrays:
-        params = unflatten_dict({tuple(k.split("/")): arrays[k] for k in arrays.files})
+    stored, record = sj.open_run(first.directory).best()
+    params = unflatten_dict({tuple(path.split("/")): array for path, array in stored.items()})
     assert same(params, first.best.params)
-    record = json.loads((first.directory / "best" / "genome.json").read_text())
     assert record["genome"] == first.best.genome and record["scores"] == first.best.scores
 
 

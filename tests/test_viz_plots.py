@@ -101,13 +101,45 @@ def test_shade_says_better_not_higher():
     loss = metrics.describe("valid_loss", viz_runs.SPACE)
     assert (loss.better, loss.log) == (-1, True)
     scaled = metrics.scaled(np.array([0.1, 1.0, np.nan, -1.0]), loss)
-    assert metrics.shades(scaled, (-1.0, 0.0), loss)[:2].tolist() == [1.0, 0.0]
+    assert metrics.shades(scaled, metrics.Scale((-1.0, 0.0), (0.0, 1.0)), loss)[:2].tolist() == [
+        1.0,
+        0.0,
+    ]
     assert np.isnan(scaled[2:]).all()
 
 
-def test_limits_of_equals_are_wide():
-    low, high = metrics.limits(np.full(9, 0.5), metrics.describe("valid_f1", viz_runs.SPACE))
-    assert high - low == 1
+def test_scale_of_equals_is_wide():
+    knots = metrics.scale(np.full(9, 0.5)).knots
+    assert knots[-1] - knots[0] == 1
+    noisy = metrics.scale(np.full(9, 0.5) + 1e-8 * np.arange(9)).knots
+    assert noisy[-1] - noisy[0] >= 1
+
+
+@pytest.mark.parametrize(
+    "distinct", [[0.0, 1.0], [1.0, 2.0, 3.0], [0.1] * 9 + [0.9], [0.1, 0.9, 0.9]]
+)
+def test_scale_of_few_values_ascends_from_lowest_to_highest(distinct):
+    told = metrics.scale(np.array(distinct))
+    assert (told.knots[0], told.knots[-1]) == (min(distinct), max(distinct))
+    assert (told.shades[0], told.shades[-1]) == (0, 1)
+    assert (np.diff(told.knots) > 0).all() and (np.diff(told.shades) > 0).all()
+
+
+def test_scale_tells_early_and_late_rounds_apart():
+    rounds = 0.97 - 0.9 * np.exp(-1.5 * np.arange(10))
+    values = rounds[:, None] + np.linspace(-0.008, 0.002, 64)
+    accuracy = metrics.describe("valid_accuracy", viz_runs.SPACE)
+    shades = metrics.shades(values, metrics.scale(values), accuracy)
+    assert np.ptp(shades[-1]) > 0.25
+    assert shades[1].mean() - shades[0].mean() > 0.25
+
+
+def test_legend_names_the_knots_and_their_shades(history):
+    legend = words.scale(history, "valid_accuracy", theme.LIGHT, whole=True)
+    told = metrics.scale(heatmap.values(history, metrics.describe("valid_accuracy", history.space)))
+    assert all(f"<b>{knot:.4f}</b>" in legend for knot in told.knots)
+    assert legend.count("<i ") == len(told.knots) - 1
+    assert legend.index(theme.LIGHT.ramp[0]) < legend.index(theme.LIGHT.ramp[-1])
 
 
 def test_ramps_grow_evenly_away_from_the_background():
@@ -206,6 +238,14 @@ def test_spaced_keeps_order_and_gap():
     assert heights[3] == pytest.approx(0.1)
     assert heights[1] - heights[2] >= 0.1 - 1e-9
     assert heights[1] <= 1.0
+
+
+def test_numbers_of_equal_ends_stand_around_them():
+    heights = trajectories.spaced({m: 0.5 for m in range(5)}, 0.0, 1.0, gap=0.06)
+    assert np.mean(list(heights.values())) == pytest.approx(0.5)
+    assert np.ptp(list(heights.values())) == pytest.approx(0.24)
+    crowd = trajectories.spaced({m: 0.5 for m in range(8)}, 0.0, 0.3, gap=0.06)
+    assert min(crowd.values()) == 0 and np.diff(sorted(crowd.values())).min() > 0.059
 
 
 def test_large_heatmap_is_averaged_and_says_so():

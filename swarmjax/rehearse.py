@@ -1,0 +1,152 @@
+"""A rehearsal of a run on shapes alone: what cannot work is found before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice, product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swarmjax import lanes
+from swarmjax.members import Member, Recipe, new_member
+from swarmjax.models import Architecture
+from swarmjax.policy import keep
+from swarmjax.space import Choice, Space
+from swarmjax.tasks import Data, Task
+from swarmjax.train import first_frame
+from swarmjax.types import Genome, InputError, Policy
+
+# Architectures of a user's module whose outputs are tried, and whose training step is.
+_OUTPUTS, _STEPS = 64, 4
+
+
+def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
+    """Traces networks, loss, metrics, a training step and the policy, computing nothing.
+
+    Raises:
+        InputError: one of them fails or returns something of the wrong shape or type.
+    """
+    # Padded dense layers fit by construction; a module of one's own may fail for some sizes only.
+    most = _OUTPUTS if recipe.family.sizes is None else 1
+    architectures = list(islice(_architectures(recipe.space), most))
+    for architecture in architectures:
+        _check_outputs(recipe, task, architecture)
+    _check_measures(task)
+    for architecture in architectures[:_STEPS]:
+        _check_step(recipe, task, architecture)
+    _check_policy(recipe, task, policy, members)
+
+
+def _architectures(space: Space):
+    """All architectures of the space, the first options first."""
+    genes = [space[name] for name in space.structural]
+    for options in product(*(gene.options for gene in genes if isinstance(gene, Choice))):
+        yield tuple(zip(space.structural, options, strict=True))
+
+
+def _genome(space: Space, architecture: Architecture) -> dict[str, Any]:
+    """One genome as scalars: the given architecture, else the first option or the lowest value."""
+    chosen = dict(architecture)
+    genome: dict[str, Any] = {}
+    for name, gene in space.genes:
+        if isinstance(gene, Choice):
+            index = gene.options.index(chosen[name]) if name in chosen else 0
+            genome[name] = np.asarray(index, np.int32)
+        else:
+            genome[name] = np.asarray(gene.low, np.float32)
+    return genome
+
+
+def _check_outputs(recipe: Recipe, task: Task, architecture: Architecture) -> None:
+    container, key = recipe.family.contain(architecture), jax.random.key(0)
+    genome = _genome(recipe.space, architecture)
+
+    def outputs(x):
+        numbers = recipe.space.numbers(genome)
+        variables = recipe.family.init(key, container, numbers)
+        return recipe.family.apply(container, variables, x, numbers)[0]
+
+    sizes = ", ".join(f"{name}={value}" for name, value in architecture)
+    which = f"the model with {sizes}" if sizes else "the model"
+    shape = _traced(f"{which} fails on two examples", outputs, task.valid.x[:2]).shape
+    if shape != (2, task.outputs):
+        raise InputError(
+            f"{which} returns shape {shape} for 2 examples, but task {task.name} needs "
+            f"{(2, task.outputs)}; change the model's last layer"
+        )
+
+
+def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
+    container, key = recipe.family.contain(architecture), jax.random.key(0)
+    genome, data = _genome(recipe.space, architecture), Data(task.valid.x[:2], task.valid.y[:2])
+
+    def step(data):
+        member = new_member(recipe, container, key, np.zeros((), np.int32), genome)
+        return member, lanes.step(recipe, task, container, data, key, True, genome, member)[0]
+
+    before, after = _traced("one training step fails", step, data)
+    _check_state(before, after)
+
+
+def _check_policy(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
+    genome: Genome = {name: np.zeros(members, _type(gene)) for name, gene in recipe.space.genes}
+    frame = first_frame(recipe, task, members, genome)
+
+    def update(frame):
+        key = jax.random.key(0)
+        return keep(frame), policy.update(key, keep(frame), frame, policy.init(frame))[0]
+
+    before, after = _traced(f"policy {policy.name} fails", update, frame)
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise InputError(f"policy {policy.name} must return a Plan and its state")
+    for field in before._fields:
+        for old, new in zip(*map(jax.tree.leaves, (getattr(before, field), getattr(after, field))),
+                            strict=True):  # fmt: skip
+            if (old.shape, old.dtype) != (new.shape, new.dtype):
+                raise InputError(
+                    f"policy {policy.name} turns plan.{field} from {old.dtype}{old.shape} into "
+                    f"{new.dtype}{new.shape}"
+                )
+
+
+def _type(gene: Any) -> Any:
+    return np.int32 if isinstance(gene, Choice) else np.float32
+
+
+def _check_state(before: Member, after: Member) -> None:
+    """A training step must leave a state of the kind it found, which the host can hold."""
+    for (path, old), new in zip(
+        jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
+            raise InputError(f"state {name} is a typed random key; make it by jax.random.PRNGKey")
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise InputError(
+                f"a training step turns state {name} from {old.dtype}{old.shape} into "
+                f"{new.dtype}{new.shape}; keep one type"
+            )
+
+
+def _check_measures(task: Task) -> None:
+    outputs = jax.ShapeDtypeStruct((2, task.outputs), np.float32)
+    y = jax.ShapeDtypeStruct((2, *task.valid.y.shape[1:]), task.valid.y.dtype)
+    losses = _traced("the loss fails", task.loss, outputs, y).shape
+    if losses != (2,):
+        raise InputError(f"the loss returns shape {losses} for 2 examples, but must return (2,)")
+    for name, metric in task.metrics.items():
+        shape = _traced(f"metric {name!r} fails", metric, outputs, y).shape
+        if shape != ():
+            raise InputError(f"metric {name!r} must return one number, got shape {shape}")
+
+
+def _traced(complaint: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The shapes that `function` returns; whatever it raises becomes one line."""
+    try:
+        return jax.eval_shape(function, *arguments)
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), "")
+        raise InputError(f"{complaint}: {type(error).__name__}: {line}") from error
