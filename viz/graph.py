@@ -12,7 +12,7 @@ import pandas as pd
 from viz import metrics
 from viz.layout import Layout
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, letters, pick_colors, styled
+from viz.theme import TOOLS, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_EDGES = 15_000
 MAX_GROUPS = 14
@@ -86,7 +86,7 @@ def _shade(history: History, name: str) -> tuple[metrics.Metric, np.ndarray]:
     metric = metrics.describe(name, history.space)
     values = metrics.scaled(history.last(name), metric)
     usable = np.where(history.last("alive"), values, np.nan)
-    shades = metrics.shades(usable, metrics.limits(usable, metric), metric)
+    shades = metrics.shades(usable, metrics.scale(usable), metric)
     return metric, np.where(np.isfinite(shades), shades, 0.0)
 
 
@@ -146,9 +146,9 @@ def _rings(nodes: pd.DataFrame, members: tuple[int, ...], look: Look) -> hv.Poin
         (nodes.x[m], nodes.y[m], nodes.px[m] + 7, colors.get(m, look.ink))
         for m in members
         if m < len(nodes)
-    ] or [(math.nan, math.nan, 0.0, look.ink)]
+    ]
     return styled(
-        hv.Points(rings, ["x", "y"], ["px", "ring"]),
+        hv.Points(mixed(rings, math.nan, math.nan, 0.0), ["x", "y"], ["px", "ring"]),
         size="px",
         line_color="ring",
         fill_alpha=0,

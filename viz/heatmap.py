@@ -11,7 +11,7 @@ from holoviews.operation.datashader import rasterize
 
 from viz import metrics
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, pick_colors, styled
+from viz.theme import TOOLS, Look, figure, mixed, pick_colors, styled
 
 MAX_CELLS = 60_000
 MAX_DEATHS = 300
@@ -36,11 +36,11 @@ def plot(
     image = full = _image(history, told, sequence)
     if cells(history) > MAX_CELLS:
         image = rasterize(full, dynamic=False, **PIXELS)
-    ramp = look.ramp[::-1] if told.better < 0 else look.ramp
+    scale = metrics.scale(full.dimension_values("z"))
     shown = styled(
-        _hoverable(image, history, told, sequence),
-        cmap=list(ramp),
-        clim=metrics.limits(full.dimension_values("z"), told),
+        _shaded(image, history, told, scale, sequence),
+        cmap=list(look.ramp),
+        clim=(0, 1),
         clipping_colors={"NaN": look.line},
         tools=["hover"],
         hover_tooltips=[
@@ -107,22 +107,26 @@ def _image(history: History, metric: metrics.Metric, sequence: np.ndarray) -> hv
     return hv.Image((*axes, grid.T), ["at", "row"], ["z"], xdensity=1, ydensity=1, **whole)
 
 
-def _hoverable(
-    image: hv.Image, history: History, metric: metrics.Metric, sequence: np.ndarray
+def _shaded(
+    image: hv.Image,
+    history: History,
+    metric: metrics.Metric,
+    scale: metrics.Scale,
+    sequence: np.ndarray,
 ) -> hv.Image:
-    """The image with the member, round and value of each cell, for the hover."""
+    """The image in shades, with the member, round and value of each cell for the hover."""
     at = image.dimension_values("at", expanded=False)
     row = image.dimension_values("row", expanded=False)
     z = image.dimension_values("z", flat=False)
     member = sequence[np.clip(np.rint(row), 0, history.members - 1).astype(int)]
     member, number = np.meshgrid(member, np.rint(at).astype(int), indexing="ij")
     value = 10.0**z if metric.log else z
-    data = (at, row, z, member, number, value)
+    data = (at, row, metrics.shades(z, scale, metric), member, number, value)
     return hv.Image(
         data,
         ["at", "row"],
         ["z", "member", "round", "value"],
-        bounds=image.bounds.lbrt(),
+        bounds=image.bounds,
         xdensity=image.xdensity,
         ydensity=image.ydensity,
     )
@@ -152,9 +156,9 @@ def _frames(
         (left, height[member] + side, right, height[member] + side, color)
         for member, color in pick_colors(members, look).items()
         for side in (-0.5, 0.5)
-    ] or [(math.nan,) * 4 + (look.ink,)]
+    ]
     return styled(
-        hv.Segments(lines, ["at", "row", "end", "row2"], "color"),
+        hv.Segments(mixed(lines, *[math.nan] * 4), ["at", "row", "end", "row2"], "color"),
         color="color",
         line_width=2,
         nonselection_alpha=1.0,

@@ -59,5 +59,6 @@ export function render({model}) {
   model.on("rows", draw)
   model.on("picked", draw)
   model.on("columns", draw)
+  model.on("numeric", draw)
   return root
 }

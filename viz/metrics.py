@@ -12,6 +12,7 @@ from viz.source import History
 _HIDDEN = frozenset("round time member birth lineage parent fresh alive steps".split())
 _LOWER = ("loss", "error", "perplexity", "mae", "mse", "rmse")
 _LOG = frozenset(("gradient_norm", "cost"))
+KNOTS = 5
 _LABELS = {
     "step": "training steps",
     "birth": "network",
@@ -34,6 +35,18 @@ class Metric(NamedTuple):
     label: str
     better: int
     log: bool
+
+
+class Scale(NamedTuple):
+    """How scaled values become shades: linearly between `[K]` ascending knots.
+
+    Attributes:
+        knots: scaled values, from the lowest to the highest.
+        shades: their shades, from 0 to 1.
+    """
+
+    knots: tuple[float, ...]
+    shades: tuple[float, ...]
 
 
 def describe(name: str, space: Space) -> Metric:
@@ -90,23 +103,28 @@ def unscaled(value: float, metric: Metric) -> float:
     return 10.0**value if metric.log else value
 
 
-def limits(values: np.ndarray, metric: Metric) -> tuple[float, float]:
-    """Scaled values that get the first and last shade: outliers on the bad side are cut."""
+def scale(values: np.ndarray) -> Scale:
+    """A scale on which both the whole range of the values and their bulk can be told apart."""
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return 0.0, 1.0
-    low, high = (0.05, 1.0) if metric.better > 0 else (0.0, 0.95) if metric.better < 0 else (0, 1)
-    bounds = np.quantile(finite, (low, high))
+        return Scale((0.0, 1.0), (0.0, 1.0))
+    knots = np.quantile(finite, np.linspace(0, 1, KNOTS))
+    low, high = float(knots[0]), float(knots[-1])
     # Wider than float32 noise, or a swarm of equals would show as a rainbow.
-    slack = max(1e-6 * abs(float(bounds[1])), 1e-9)
-    if bounds[1] - bounds[0] < slack:
-        return float(bounds[0]) - 0.5, float(bounds[1]) + 0.5
-    return float(bounds[0]), float(bounds[1])
+    if high - low < max(1e-6 * abs(high), 1e-9):
+        return Scale((low - 0.5, high + 0.5), (0.0, 1.0))
+    straight, even = (knots - low) / (high - low), np.linspace(0, 1, KNOTS)
+    inner = (np.diff(straight, append=2.0) > 1e-3) & (straight > 1e-3)
+    apart = inner | (even == 0)
+    # Linear in the value alone, the first rounds would use up all shades; linear in the rank
+    # alone, noise would get as many as they.
+    shades = np.where(even < 1, (straight + even) / 2, 1.0)
+    return Scale(tuple(knots[apart].tolist()), tuple(shades[apart].tolist()))
 
 
-def shades(values: np.ndarray, bounds: tuple[float, float], metric: Metric) -> np.ndarray:
+def shades(values: np.ndarray, told: Scale, metric: Metric) -> np.ndarray:
     """Scaled values as shades in `[0, 1]`, 1 the best (the highest, when neither is better)."""
-    unit = np.clip((values - bounds[0]) / (bounds[1] - bounds[0]), 0.0, 1.0)
+    unit = np.interp(values, told.knots, told.shades)
     return 1.0 - unit if metric.better < 0 else unit
 
 

@@ -7,6 +7,7 @@ to stand out from each background.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -163,6 +164,15 @@ def styled(element: Element, **options: Any) -> Element:
     """The element, with plot options set on it."""
     element.opts(**options)  # pyright: ignore[reportAttributeAccessIssue]
     return element
+
+
+def mixed(rows: Iterable[tuple], *blank: float) -> list[tuple]:
+    """The rows, the last item of each a colour, and two unlike ones at `blank`, which is nowhere.
+
+    HoloViews makes a constant of a column of equals; each change of that kind has bokeh warn.
+    """
+    colors = enumerate(("black", "white"))
+    return [*rows, *((*(item + i for item in blank), color) for i, color in colors)]
 
 
 def finish(plot: Any, _element: Any) -> None:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from viz import metrics
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, letters, pick_colors, styled
+from viz.theme import TOOLS, Look, figure, letters, mixed, pick_colors, styled
 
 TOP = 5
 BINS = 60
@@ -45,11 +46,13 @@ def plot(
     x, y = times(history, axis), measured(history, told)
     chosen = shown(history, members, look)
     colors = pick_colors(chosen, look)
-    band = spread(x, y)
+    band = widened(spread(x, y))
     drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
-    left, right = float(x.min()), float(x.max())
+    left, right = (float(end) for end in (x.min(), x.max()))
+    if left == right:
+        left, right = left - 0.5, right + 0.5
     room = _room(drawn[np.isfinite(drawn)], told)
-    span = max(right - left, 1.0)
+    span = right - left
     # Some space on the right is for the members' numbers.
     extents = (left - 0.02 * span, room[0], right + 0.1 * span, room[1])
     parts = [
@@ -67,7 +70,7 @@ def plot(
         ),
         _lines(x, y, colors),
         _marks(history, x, y, colors, extents),
-        _ends(x, y, colors, room, told),
+        *_ends(x, y, colors, extents, told),
     ]
     return styled(hv.Overlay(parts), **_style(told, axis))
 
@@ -102,10 +105,18 @@ def spread(x: np.ndarray, y: np.ndarray) -> Band:
     return Band(distinct[filled], *quantiles.T)
 
 
+def widened(band: Band) -> Band:
+    """The band itself, or a stub that can be seen where there is but one position."""
+    if len(band.at) != 1:
+        return band
+    at = band.at[0]
+    return Band(np.array([at - 0.2, at + 0.2]), *(np.repeat(part, 2) for part in band[1:]))
+
+
 def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Contours:
     paths = [
         {"t": x[:, member], "v": y[:, member], "color": color} for member, color in colors.items()
-    ]
+    ] + [{"t": [t], "v": [v], "color": color} for t, v, color in mixed([], *[math.nan] * 2)]
     return styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2)
 
 
@@ -121,9 +132,9 @@ def _marks(
         (x[r, member], y[r, member], color)
         for member, color in colors.items()
         for r in np.flatnonzero(copied[:, member] & np.isfinite(y[:, member]))
-    ] or [(math.nan, math.nan, "black")]
+    ]
     return styled(
-        hv.Points(spots, ["t", "v"], "color", extents=extents),
+        hv.Points(mixed(spots, *[math.nan] * 2), ["t", "v"], "color", extents=extents),
         color="color",
         size=7,
         line_color="white",
@@ -135,23 +146,35 @@ def _ends(
     x: np.ndarray,
     y: np.ndarray,
     colors: dict[int, str],
-    room: tuple[float, float],
+    extents: tuple[float, float, float, float],
     metric: metrics.Metric,
-) -> hv.Labels:
-    """Each line's member number, just after its last finite value, none above another."""
+) -> list[hv.Element]:
+    """Each line's member number behind its last finite value, none above another; and leaders."""
     finite = np.isfinite(y)
-    last = {member: int(np.flatnonzero(finite[:, member])[-1])
-            for member in colors if finite[:, member].any()}  # fmt: skip
-    bottom, top = metrics.scaled(np.array(room), metric)
+    last = {m: int(np.flatnonzero(finite[:, m])[-1]) for m in colors if finite[:, m].any()}
+    bottom, top = metrics.scaled(np.array(extents[1::2]), metric)
     wished = {m: float(metrics.scaled(y[r, m : m + 1], metric)[0]) for m, r in last.items()}
     gap = 0.06 * (top - bottom)
-    heights = spaced(wished, bottom + gap / 2, top - gap / 2, gap=gap)
-    ends = [
-        (x[last[m], m], metrics.unscaled(height, metric), f"  {m}", colors[m])
-        for m, height in heights.items()
-    ] or [(math.nan, math.nan, "", "black")]
+    heights = spaced(wished, bottom + gap / 2, top - gap / 2, gap=gap) if wished else {}
+    reach = 0.03 * (extents[2] - extents[0])
+    leaders = [
+        (x[last[m], m], y[last[m], m], x[last[m], m] + reach, metrics.unscaled(h, metric), m)
+        for m, h in heights.items()
+    ]
+    return [_leaders(leaders, colors), _numbers(leaders, colors)]
+
+
+def _leaders(leaders: list[tuple], colors: dict[int, str]) -> hv.Segments:
+    rows = mixed(((*line, colors[m]) for *line, m in leaders), *[math.nan] * 4)
     return styled(
-        hv.Labels(ends, ["t", "v"], ["text", "color"]),
+        hv.Segments(rows, ["t", "v", "t2", "v2"], "color"), color="color", line_width=1, alpha=0.7
+    )
+
+
+def _numbers(leaders: list[tuple], colors: dict[int, str]) -> hv.Labels:
+    rows = mixed(((*line[2:], f" {m}", colors[m]) for *line, m in leaders), *[math.nan] * 3)
+    return styled(
+        hv.Labels(rows, ["t", "v"], ["text", "color"]),
         text_color="color",
         text_align="left",
         text_font_style="bold",
@@ -160,18 +183,13 @@ def _ends(
 
 
 def spaced(wished: dict[int, float], bottom: float, top: float, *, gap: float) -> dict[int, float]:
-    """Heights near the wished ones, at least `gap` apart and below `top` where they all fit."""
+    """Heights as near the wished ones as `gap` allows, between bottom and top where they fit."""
     ascending = sorted(wished, key=lambda key: wished[key])
-    heights: dict[int, float] = {}
-    floor = bottom
-    for key in ascending:
-        heights[key] = max(wished[key], floor)
-        floor = heights[key] + gap
-    ceiling = top
-    for key in reversed(ascending):
-        heights[key] = min(heights[key], ceiling)
-        ceiling = heights[key] - gap
-    return heights
+    steps = gap * np.arange(len(ascending))
+    # Less its steps, a sequence with gaps is just one that does not fall.
+    free = isotonic_regression(np.array([wished[key] for key in ascending]) - steps).x
+    heights = np.clip(free, bottom, max(bottom, top - gap * (len(ascending) - 1))) + steps
+    return dict(zip(ascending, heights.tolist(), strict=True))
 
 
 def _style(metric: metrics.Metric, axis: str) -> dict[str, Any]:

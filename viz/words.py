@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +97,8 @@ def waiting(snapshot: Snapshot) -> str:
         "unreadable": ("The run cannot be read", "This page goes on trying."),
     }
     title, hint = told.get(snapshot.state, ("The run has no round", "There is nothing to look at."))
-    return (
-        f'<div class="empty"><span class="pulse"></span><h2>{title}</h2><p>{hint}</p>'
-        f"{_events(snapshot)}</div>"
-    )
+    pulse = '<span class="pulse"></span>' if snapshot.state == "waiting" else ""
+    return f'<div class="empty">{pulse}<h2>{title}</h2><p>{hint}</p>{_events(snapshot)}</div>'
 
 
 def _events(snapshot: Snapshot) -> str:
@@ -118,20 +117,28 @@ def heading(text: str) -> str:
 
 
 def scale(history: History, name: str, look: Look, *, whole: bool) -> str:
-    """Legend of a shaded metric: ramp and its values, over `whole` history or the latest round."""
+    """Legend of a shaded metric: the ramp between values of `whole` history or the latest round."""
     metric = metrics.describe(name, history.space)
     if whole:
         values = heatmap.values(history, metric)
     else:
         values = _living(history, name, metric)
-    low, high = metrics.limits(values, metric)
-    ramp = look.ramp[::-1] if metric.better < 0 else look.ramp
-    colors = ",".join(ramp[:: len(ramp) // 12])
-    ends = [html.escape(metrics.text(metrics.unscaled(v, metric), metric)) for v in (low, high)]
-    return (
-        f'<span class="scale"><b>{ends[0]}</b>'
-        f'<i style="background:linear-gradient(90deg,{colors})"></i><b>{ends[1]}</b></span>'
-    )
+    told = metrics.scale(values)
+    texts = [html.escape(metrics.text(metrics.unscaled(v, metric), metric)) for v in told.knots]
+    pieces = [
+        f"<i {_gradient(ends, metric, look)}></i><b>{text}</b>"
+        for ends, text in zip(pairwise(told.shades), texts[1:], strict=True)
+    ]
+    return f'<span class="scale"><b>{texts[0]}</b>{"".join(pieces)}</span>'
+
+
+def _gradient(ends: tuple[float, float], metric: metrics.Metric, look: Look) -> str:
+    """Style of a piece of a legend, as long as it has shades."""
+    shades = np.linspace(*ends, 7)
+    shades = 1 - shades if metric.better < 0 else shades
+    colors = ",".join(look.ramp[round(255 * shade)] for shade in shades)
+    width = 120 * (ends[1] - ends[0])
+    return f'style="background:linear-gradient(90deg,{colors});width:{width:.0f}px"'
 
 
 def _living(history: History, name: str, metric: metrics.Metric) -> np.ndarray:
@@ -149,7 +156,7 @@ def graph_caption(history: History, placed: Layout, kind: str, color: str, look:
         scale(history, color, look, whole=False)
         + _text(f"{metric.label}{_direction(metric)}")
         + _dead(dead, look)
-        + _text(f"{history.members:,} members joined to the nearest by {kind}; {cut}")
+        + _text(f"{_count(history.members, 'member')} joined to the nearest by {kind}; {cut}")
     )
 
 
@@ -159,7 +166,7 @@ def heatmap_caption(history: History, name: str, look: Look) -> str:
     averaged = heatmap.cells(history) > heatmap.MAX_CELLS
     died = len(heatmap.deaths(history))
     marks = f"; {heatmap.MAX_DEATHS} of {died} deaths marked" if died > heatmap.MAX_DEATHS else ""
-    shape = f"{history.members:,} members × {len(history.rounds):,} rounds"
+    shape = f"{_count(history.members, 'member')} × {_count(len(history.rounds), 'round')}"
     return _caption(
         scale(history, name, look, whole=True)
         + _text(f"{metric.label}{_direction(metric)}")
@@ -195,6 +202,10 @@ def _caption(inner: str) -> str:
 
 def _text(text: str) -> str:
     return f"<span>{html.escape(text)}</span>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def _dead(count: int, look: Look) -> str:
