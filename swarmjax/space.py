@@ -127,9 +127,8 @@ def _choice(options: tuple[Option, ...], structural: bool) -> Choice:
             )
     if any(isinstance(option, float) and not math.isfinite(option) for option in options):
         raise InputError(f"options must be finite, got {options}")
-    if len({str(option) for option in options}) != len(options) or len(set(options)) != len(
-        options
-    ):
+    # Compared as values and as the texts they may be stored as.
+    if min(len(set(options)), len({str(option) for option in options})) != len(options):
         raise InputError(f"options must differ, got {options}")
     return Choice(tuple(options), structural)
 
