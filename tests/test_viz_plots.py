@@ -108,11 +108,14 @@ def test_shade_says_better_not_higher():
     assert np.isnan(scaled[2:]).all()
 
 
-def test_scale_of_equals_is_wide():
-    knots = metrics.scale(np.full(9, 0.5)).knots
-    assert knots[-1] - knots[0] == 1
-    noisy = metrics.scale(np.full(9, 0.5) + 1e-8 * np.arange(9)).knots
-    assert noisy[-1] - noisy[0] >= 1
+@pytest.mark.parametrize("noise", [0.0, 1e-8])
+def test_scale_of_equals_is_one_shade(noise):
+    values = np.full(9, 0.5) + noise * np.arange(9)
+    told = metrics.scale(values)
+    assert told == metrics.Scale((0.5,), (0.5,))
+    loss = metrics.describe("valid_loss", viz_runs.SPACE)
+    assert metrics.shades(values, told, loss).tolist() == [0.5] * 9
+    assert np.isnan(metrics.shades(np.array([np.nan]), metrics.scale(np.full(3, np.nan)), loss))
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,8 @@ def test_legend_names_the_knots_and_their_shades(history):
     assert all(f"<b>{knot:.4f}</b>" in legend for knot in told.knots)
     assert legend.count("<i ") == len(told.knots) - 1
     assert legend.index(theme.LIGHT.ramp[0]) < legend.index(theme.LIGHT.ramp[-1])
+    alone = make_history(members=1, rounds=1)
+    assert words.scale(alone, "valid_accuracy", theme.LIGHT, whole=True).count("<i ") == 1
 
 
 def test_ramps_grow_evenly_away_from_the_background():

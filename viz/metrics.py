@@ -41,8 +41,8 @@ class Scale(NamedTuple):
     """How scaled values become shades: linearly between `[K]` ascending knots.
 
     Attributes:
-        knots: scaled values, from the lowest to the highest.
-        shades: their shades, from 0 to 1.
+        knots: scaled values, from the lowest to the highest; one where all are the same.
+        shades: their shades, from 0 to 1; one half where all are the same.
     """
 
     knots: tuple[float, ...]
@@ -107,12 +107,12 @@ def scale(values: np.ndarray) -> Scale:
     """A scale on which both the whole range of the values and their bulk can be told apart."""
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return Scale((0.0, 1.0), (0.0, 1.0))
+        return Scale((np.nan,), (0.5,))
     knots = np.quantile(finite, np.linspace(0, 1, KNOTS))
     low, high = float(knots[0]), float(knots[-1])
-    # Wider than float32 noise, or a swarm of equals would show as a rainbow.
+    # Of float32 noise, a swarm of equals would show as a rainbow.
     if high - low < max(1e-6 * abs(high), 1e-9):
-        return Scale((low - 0.5, high + 0.5), (0.0, 1.0))
+        return Scale((low,), (0.5,))
     straight, even = (knots - low) / (high - low), np.linspace(0, 1, KNOTS)
     inner = (np.diff(straight, append=2.0) > 1e-3) & (straight > 1e-3)
     apart = inner | (even == 0)
@@ -124,7 +124,7 @@ def scale(values: np.ndarray) -> Scale:
 
 def shades(values: np.ndarray, told: Scale, metric: Metric) -> np.ndarray:
     """Scaled values as shades in `[0, 1]`, 1 the best (the highest, when neither is better)."""
-    unit = np.interp(values, told.knots, told.shades)
+    unit = np.where(np.isfinite(values), np.interp(values, told.knots, told.shades), np.nan)
     return 1.0 - unit if metric.better < 0 else unit
 
 

@@ -125,9 +125,10 @@ def scale(history: History, name: str, look: Look, *, whole: bool) -> str:
         values = _living(history, name, metric)
     told = metrics.scale(values)
     texts = [html.escape(metrics.text(metrics.unscaled(v, metric), metric)) for v in told.knots]
+    spans = list(pairwise(told.shades)) or [(0.5, 0.5)]
     pieces = [
         f"<i {_gradient(ends, metric, look)}></i><b>{text}</b>"
-        for ends, text in zip(pairwise(told.shades), texts[1:], strict=True)
+        for ends, text in zip(spans, texts[1:] or [""], strict=True)
     ]
     return f'<span class="scale"><b>{texts[0]}</b>{"".join(pieces)}</span>'
 
@@ -137,7 +138,7 @@ def _gradient(ends: tuple[float, float], metric: metrics.Metric, look: Look) -> 
     shades = np.linspace(*ends, 7)
     shades = 1 - shades if metric.better < 0 else shades
     colors = ",".join(look.ramp[round(255 * shade)] for shade in shades)
-    width = 120 * (ends[1] - ends[0])
+    width = 120 * (ends[1] - ends[0]) or 20
     return f'style="background:linear-gradient(90deg,{colors});width:{width:.0f}px"'
 
 
@@ -189,9 +190,11 @@ def trajectory_caption(history: History, picked: tuple[int, ...], look: Look) ->
 
 
 def table_caption(history: History, picked: tuple[int, ...]) -> str:
-    """How many members the table shows."""
+    """How many members the table shows, and how many columns, of which some need scrolling."""
+    shown = min(members.LIMIT, history.members)
+    columns = len(members.headings(history))
     return _caption(
-        _text(f"{min(members.LIMIT, history.members):,} of {history.members:,} members shown")
+        _text(f"{shown:,} of {history.members:,} members shown in {columns} columns")
         + _text(f"{len(picked):,} selected")
     )
 
