@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,21 +35,20 @@ def browser() -> Iterator:
         launched.close()
 
 
-@contextmanager
-def serving(directory: Path, **options) -> Iterator[tuple[viz_runs.Run, str]]:
-    """A run without rounds and the address of its dashboard."""
-    run = viz_runs.Run(directory, **options)
+@pytest.fixture(scope="module")
+def shared(browser, tmp_path_factory) -> Iterator[tuple[viz_runs.Run, str]]:
+    """The one growing run of these tests and its address; all its own names are markup."""
+    space = sp.Space(
+        note=sp.choice(HOSTILE, "plain"),
+        learning_rate=sp.log_uniform(1e-4, 1e-1),
+        depth=sp.structure(HOSTILE, "two", "three"),
+    )
+    directory = tmp_path_factory.mktemp("run") / HOSTILE
+    run = viz_runs.Run(directory, space=space)
     server = Server(directory, directory.parent / "server.log")
     yield run, server.url
     run.writer.close()
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def shared(browser, tmp_path_factory) -> Iterator[tuple[viz_runs.Run, str]]:
-    """The one growing run of these tests."""
-    with serving(tmp_path_factory.mktemp("run") / "digits") as served:
-        yield served
 
 
 @pytest.fixture
@@ -63,21 +61,10 @@ def page(browser, shared) -> Iterator[Visit]:
 
 
 @pytest.fixture
-def hostile_page(browser, tmp_path) -> Iterator[Visit]:
-    """A page on a run whose own name, gene options and architectures are markup."""
-    space = sp.Space(note=sp.choice(HOSTILE, "plain"), depth=sp.structure(HOSTILE, "two"))
-    with serving(tmp_path / HOSTILE, space=space, members=24) as (run, url):
-        run.writer.event(0, "compiled", HOSTILE)
-        visit = Visit(browser, url, run)
-        yield visit
-        visit.close()
-
-
-@pytest.fixture
 def real(tmp_path) -> Iterator[Path]:
     """The directory of a real swarm that has just begun."""
     command = [sys.executable, "-m", "swarmjax", "run", "spirals", "--members", "12"]
-    command += ["--budget", "16000", "--directory", str(tmp_path / "spirals")]
+    command += ["--budget", "10000", "--directory", str(tmp_path / "spirals")]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     with (tmp_path / "run.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -91,8 +78,8 @@ def real(tmp_path) -> Iterator[Path]:
 
 def test_every_view_follows_a_run_from_before_its_first_round(page):
     page.wait("it waits", lambda: "Waiting for the first round" in page.text("h2"))
-    page.run.writer.event(0, "compiled", "compiling for 64 members")
-    page.wait("it tells events", lambda: "compiling for 64 members" in page.text("li"))
+    page.run.writer.event(0, "compiled", f"compiling {HOSTILE}")
+    page.wait("it tells events", lambda: f"compiling {HOSTILE}" in page.text("li"))
     for rounds in (1, 1, 3):
         before = page.ready() if page.run.swarm.round else [0] * 3
         page.run.advance(rounds)
@@ -127,29 +114,20 @@ def test_one_selection_is_shared_and_survives_updates(page):
     page.wait("a tapped row is selected", lambda: page.selected() == 1)
 
 
-def test_pages_do_not_share_their_selection(page):
-    page.ready()
-    assert page.selected() == 0
-
-
-def test_dark_theme_repaints_everything(page):
+def test_another_page_has_its_own_selection_and_theme(page):
     before = page.ready()
+    assert page.selected() == 0
     page.page.get_by_label("Toggle theme").click()
     page.changed(before)
     page.wait("text turns light", lambda: _luminance(page, "table") > 128)
 
 
-def test_state_follows_the_run(page):
+def test_state_follows_and_hostile_names_are_shown_as_text(page):
     page.ready()
+    page.run.writer.event(page.run.swarm.round, "failed", f"broken by {HOSTILE}")
     page.run.say("failed", 0.9)
     page.wait("the state follows", lambda: page.text(".chip") == "Failed")
-
-
-def test_hostile_names_are_shown_as_text(hostile_page):
-    page = hostile_page
-    page.wait("it tells events", lambda: HOSTILE in page.text("li"))
-    page.run.advance(3)
-    page.ready()
+    page.wait("the page tells why", lambda: page.text(".note") == f"broken by {HOSTILE}")
     assert page.text("h1") == HOSTILE
     assert HOSTILE in page.text("td")
     page.page.mouse.move(400, 350)
