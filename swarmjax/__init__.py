@@ -9,6 +9,7 @@ from swarmjax.fitness import weighted
 from swarmjax.mlp import MLP
 from swarmjax.policy import PlanError, chain
 from swarmjax.presets import preset
+from swarmjax.progress import Terminal
 from swarmjax.result import Best
 from swarmjax.run import DivergedError, Result, replay, run
 from swarmjax.space import Space, choice, log_uniform, structure, uniform
@@ -28,6 +29,7 @@ __all__ = [
     "Policy",
     "Result",
     "Space",
+    "Terminal",
     "allocate",
     "chain",
     "choice",

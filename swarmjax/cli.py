@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -148,7 +149,11 @@ def load(path: Path) -> Experiment:
     except InputError:
         raise
     except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        frames = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if Path(f.filename).resolve() == path.resolve()
+        ]
         line = f" line {frames[-1].lineno}" if frames else ""
         raise InputError(f"{path}{line}: {type(error).__name__}: {error}") from error
     experiment = getattr(module, "experiment", None)
@@ -163,6 +168,7 @@ def _train(experiment: Experiment, options: Options) -> None:
     viewers: list[subprocess.Popen] = []
 
     def started(directory: Path) -> None:
+        print(f"storing the run in {directory}", file=sys.stderr)
         if options.dashboard:
             # -P: a file of the user's called viz.py must not stand in for the dashboard.
             command = [sys.executable, "-P", "-m", "swarmjax", "dashboard", str(directory)]
@@ -188,19 +194,25 @@ def _conclude(result: Result) -> None:
     console.print(progress.best_table(frame.space, frame.genome, columns, order))
     best = ", ".join(f"{name} {value:.4f}" for name, value in sorted(result.best.scores.items()))
     console.print(f"best ever: member {result.best.member} in round {result.best.round}: {best}")
-    console.print(f"run directory: {escape(str(result.directory))}", soft_wrap=True)
-    console.print(f"dashboard: swarmjax dashboard {escape(str(result.directory))}", soft_wrap=True)
+    genes = ", ".join(f"{name}={value}" for name, value in result.best.genome.items())
+    console.print(f"  with {genes}", markup=False, highlight=False)
+    # Without an activated environment the plain name would not be found.
+    program = "swarmjax" if shutil.which("swarmjax") else f"{sys.executable} -m swarmjax"
+    directory = escape(str(result.directory))
+    console.print(f"run directory: {directory}", soft_wrap=True)
+    console.print(f"dashboard: {escape(program)} dashboard {directory}", soft_wrap=True)
 
 
 def _runs(command: Runs) -> None:
     table = Table(box=None)
     for column in ("directory", "state", "task", "members", "rounds", "member-steps", "best"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for directory in store.list_runs(command.directory):
         table.add_row(*(escape(text) for text in _row(directory)))
     if not table.row_count:
         raise InputError(f"no run at or below {command.directory}")
-    Console().print(table)
+    # A path cut into pieces could not be copied: rather let the terminal wrap the lines.
+    Console(width=max(Console().width, 160)).print(table)
 
 
 def _row(directory: Path) -> tuple[str, ...]:

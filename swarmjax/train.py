@@ -114,8 +114,8 @@ class LocalTrainer:
             sizes[cohorts.containers[architecture]] += int(load.members)
         self._layout = lanes.make_layout(max(sizes.values()), self._chunk)
         self._report(
-            f"{len(found)} architectures share {len(sizes)} programs: estimated "
-            f"{cohorts.seconds:.0f} s where one program each takes {cohorts.separate:.0f} s"
+            f"programs for {len(found)} architectures: {len(sizes)}, by a cost model that reckons "
+            f"{cohorts.seconds:.0f} s with them and {cohorts.separate:.0f} s with one for each"
         )
 
     def _work(self, swarm: Swarm, plan: Plan, slots: np.ndarray) -> dict[Any, np.ndarray]:

@@ -57,7 +57,7 @@ def test_a_round_counts_steps_births_and_budget(begun):
     assert frame.round == 1 and frame.remaining == 600 - 36
     assert frame.steps.tolist() == frame.total_steps.tolist() == [6] * N
     assert frame.birth.tolist() == list(range(N)) and frame.alive.all()
-    assert "architectures share" in told[0] and "compiling a program" in told[1]
+    assert "programs for 2 architectures: 1" in told[0] and "compiling a program" in told[1]
 
 
 def test_members_without_steps_show_what_they_showed(begun):

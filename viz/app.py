@@ -117,6 +117,7 @@ def serve(
         port=port,
         address=HOST,
         websocket_origin=[f"{HOST}:{port}"],
+        title="swarmjax",
         show=open_browser,
         start=False,
     )

@@ -46,9 +46,8 @@ def plot(
         hover_tooltips=[
             ("member", "@member"),
             ("round", "@round"),
-            (told.label, "@value{%.4g}"),
+            (told.label, "@value{0.0[00000]}"),
         ],
-        hover_formatters={"@value": "printf"},
     )
     parts = [shown, _deaths(history, sequence, look), _frames(history, sequence, members, look)]
     return styled(hv.Overlay(parts), **_style())
