@@ -102,7 +102,8 @@ def test_one_container_for_each_architecture():
     assert FAMILY.cover(NORMED, (("width", 8), ("kind", "normed"))) == NORMED
     assert FAMILY.cover(NORMED, (("width", 4), ("kind", "normed"))) is None
     assert FAMILY.sizes is None
-    assert FAMILY.genes == {"width", "kind"}
+    # Its `__call__` takes `genome`, so every gene may change what it computes.
+    assert FAMILY.genes == {"width", "kind", "gain", "learning_rate"}
     marker = object()
     assert FAMILY.crop(marker, NORMED) is marker
 
