@@ -204,15 +204,19 @@ def _conclude(result: Result) -> None:
 
 
 def _runs(command: Runs) -> None:
-    table = Table(box=None)
-    for column in ("directory", "state", "task", "members", "rounds", "member-steps", "best"):
-        table.add_column(column, no_wrap=True)
-    for directory in store.list_runs(command.directory):
-        table.add_row(*(escape(text) for text in _row(directory)))
-    if not table.row_count:
+    rows = [_row(directory) for directory in store.list_runs(command.directory)]
+    if not rows:
         raise InputError(f"no run at or below {command.directory}")
+    longest = max(len(row[0]) for row in rows)
+    table = Table(box=None)
     # A path cut into pieces could not be copied: rather let the terminal wrap the lines.
-    Console(width=max(Console().width, 160)).print(table)
+    table.add_column("directory", no_wrap=True, min_width=longest)
+    table.add_column("state", overflow="fold", max_width=40)
+    for column in ("task", "members", "rounds", "member-steps", "best"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(text) for text in row))
+    Console(width=max(Console().width, longest + 130)).print(table)
 
 
 def _row(directory: Path) -> tuple[str, ...]:
@@ -223,10 +227,10 @@ def _row(directory: Path) -> tuple[str, ...]:
     except (InputError, ValueError, TypeError, sqlite3.Error) as error:
         return (str(directory), f"unreadable: {error}")
     gone = status.state == "running" and time.time() - status.heartbeat > GONE
-    best = "-" if status.best is None else f"{config['metric']} {status.best:.4f}"
+    best = "-" if status.best is None else f"{config.get('metric', '')} {status.best:.4f}"
     done = f"{status.done:,} of {status.budget:,}"
     state = "trainer gone" if gone else status.state
-    return (str(directory), state, config["task"], str(status.members),
+    return (str(directory), state, str(config.get("task", "")), str(status.members),
             str(status.round), done, best)  # fmt: skip
 
 
