@@ -58,30 +58,35 @@ def plan_cohorts(
     """Merges containers greedily while the estimated total time falls.
 
     Args:
-        family: tells what container an architecture needs and what one costs.
+        family: tells what container an architecture needs and what a step of it costs in one.
         loads: expected work of each architecture.
         batch: examples in a training step.
         costs: the machine.
     """
-    groups: dict[Any, Load] = {}
-    containers: dict[Architecture, Any] = {}
-    for architecture, load in loads.items():
-        containers[architecture] = container = family.contain(architecture)
-        groups[container] = _sum(groups.get(container), load)
-    price = cache(lambda container, load: _seconds(family.flops(container), load, batch, costs))
-    separate = sum(price(container, load) for container, load in groups.items())
+    groups: dict[Any, frozenset[Architecture]] = {}
+    for architecture in loads:
+        container = family.contain(architecture)
+        groups[container] = groups.get(container, frozenset()) | {architecture}
+
+    @cache
+    def price(container, members):
+        # Sorted, since sums of floats must not depend on the order of a set.
+        work = sorted((family.flops(container, a) * batch, loads[a]) for a in members)
+        return _seconds(work, costs)
+
+    separate = sum(price(*group) for group in groups.items())
     gains = {pair: _gain(family, groups, price, *pair) for pair in combinations(groups, 2)}
     while gains and (best := max(gains.values(), key=lambda gain: gain[0]))[0] > 0:
         _, joined, container = best
-        groups[container] = _sum(*(groups.pop(kind) for kind in joined))
-        containers = {a: container if c in joined else c for a, c in containers.items()}
+        groups[container] = frozenset().union(*(groups.pop(kind) for kind in joined))
         stale = {*joined, container}
         # Only pairs that the merge touched have to be reckoned anew.
         gains = {p: g for p, g in gains.items() if not stale & {*p, *g[1], g[2]}}
         for pair in combinations(groups, 2):
             if pair not in gains:
                 gains[pair] = _gain(family, groups, price, *pair)
-    return Cohorts(containers, sum(price(c, load) for c, load in groups.items()), separate)
+    containers = {a: container for container, members in groups.items() for a in members}
+    return Cohorts(containers, sum(price(*group) for group in groups.items()), separate)
 
 
 def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Architecture) -> Any:
@@ -90,16 +95,19 @@ def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Arc
         return cohorts[architecture]
     own = family.contain(architecture)
     fitting = [c for c in set(cohorts.values()) if family.cover(c, own) == c]
-    return min(fitting, key=family.flops, default=own)
+    return min(fitting, key=lambda c: (family.flops(c, architecture), str(c)), default=own)
 
 
-def _seconds(flops: float, load: Load, batch: int, costs: Costs) -> float:
-    if not load.members:
+def _seconds(work: list[tuple[float, Load]], costs: Costs) -> float:
+    """Time of one program; `work` holds operations of a step, and the load, by architecture."""
+    members = sum(load.members for _, load in work)
+    if not members:
         return costs.compile_seconds
-    lanes = math.ceil(load.members / costs.lane)
-    padding = lanes * costs.lane / load.members
-    arithmetic = load.steps * padding * batch * flops / costs.flops_per_second
-    overhead = lanes * load.steps / load.members * costs.step_seconds
+    steps = sum(load.steps for _, load in work)
+    lanes = math.ceil(members / costs.lane)
+    padding = lanes * costs.lane / members
+    arithmetic = sum(flops * load.steps for flops, load in work) * padding / costs.flops_per_second
+    overhead = lanes * steps / members * costs.step_seconds
     return costs.compile_seconds + arithmetic + overhead
 
 
@@ -110,11 +118,6 @@ def _gain(family, groups, price, a, b) -> tuple[float, tuple[Any, ...], Any]:
         return -math.inf, (), None
     # The container may be a third group already, which then joins them.
     joined = tuple(dict.fromkeys((a, b, container) if container in groups else (a, b)))
-    merged = _sum(*(groups[kind] for kind in joined))
+    merged = frozenset().union(*(groups[kind] for kind in joined))
     apart = sum(price(kind, groups[kind]) for kind in joined)
     return apart - price(container, merged), joined, container
-
-
-def _sum(*loads: Load | None) -> Load:
-    given = [load for load in loads if load is not None]
-    return Load(sum(load.members for load in given), sum(load.steps for load in given))

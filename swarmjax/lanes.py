@@ -246,7 +246,8 @@ def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]
     (train, valid), key, deck = shared
     members, birth, genome, steps = mine
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
-    one_step = jax.vmap(partial(step, recipe, task, container), in_axes=(None, 0, 0, 0, 0))
+    deepest = _deepest(recipe, container, genome)
+    one_step = jax.vmap(partial(step, recipe, task, container, deepest), (None, 0, 0, 0, 0))
 
     def body(i, carry):
         members, loss, norm = carry
@@ -256,15 +257,24 @@ def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]
 
     zero = jnp.zeros(len(steps))
     members, loss, norm = jax.lax.fori_loop(0, jnp.max(steps), body, (members, zero, zero))
-    score = jax.vmap(partial(evaluate, recipe, task, container, valid))
+    score = jax.vmap(partial(evaluate, recipe, task, container, valid, deepest=deepest))
     metrics, finite = score(genome, members)
     return members, Report(loss, norm, metrics, finite & jnp.isfinite(loss) & jnp.isfinite(norm))
+
+
+def _deepest(recipe: Recipe, container: Any, genome: Genome) -> Any:
+    """Layers of the deepest member of a chunk; the others skip what it does not have either."""
+    if recipe.family.layers is None:
+        return None
+    layers = lambda genes: recipe.family.layers(container, recipe.space.numbers(genes))  # noqa: E731
+    return jnp.max(jax.vmap(layers)(genome))
 
 
 def step(
     recipe: Recipe,
     task: Task,
     container: Any,
+    deepest: Any,
     batch: Data,
     key: Key,
     active: Any,
@@ -277,7 +287,7 @@ def step(
 
     def objective(params):
         variables = member.variables | {"params": params}
-        outputs, extra = recipe.family.apply(container, variables, batch.x, numbers, key)
+        outputs, extra = recipe.family.apply(container, variables, batch.x, numbers, key, deepest)
         return jnp.mean(task.loss(outputs, batch.y)), extra  # pyright: ignore[reportArgumentType]
 
     params = member.variables["params"]
@@ -291,13 +301,19 @@ def step(
 
 
 def evaluate(
-    recipe: Recipe, task: Task, container: Any, data: Data, genome: Genome, member: Member
+    recipe: Recipe,
+    task: Task,
+    container: Any,
+    data: Data,
+    genome: Genome,
+    member: Member,
+    deepest: Any = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """One member's loss and metrics on `data`, and whether its loss and weights are finite."""
     numbers = recipe.space.numbers(genome)
 
     def outputs(x):
-        return recipe.family.apply(container, member.variables, x, numbers)[0]
+        return recipe.family.apply(container, member.variables, x, numbers, deepest=deepest)[0]
 
     scores = measure(task, _in_parts(outputs, data.x, EVALUATED * task.batch), data.y)
     leaves = jax.tree.leaves((member.variables, scores["loss"]))

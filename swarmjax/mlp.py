@@ -6,7 +6,7 @@ shallow one skips the layers it does not have.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -71,13 +71,18 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
     def init(key, box, numbers):
         return {"params": _init_dense(key, box, features, outputs, sizes(box, numbers))}
 
-    def apply(box, variables, x, numbers, key=None):
+    def apply(box, variables, x, numbers, key=None, deepest=None):
         del key
         coefficient = jnp.asarray(table)[numbers.get("activation", 0)]
-        return _forward(variables["params"], x, box, sizes(box, numbers).depth, coefficient), {}
+        depth = sizes(box, numbers).depth
+        return _forward(variables["params"], x, depth, deepest, coefficient), {}
 
-    def flops(box):
-        hidden = features * box.width + (box.depth - 1) * box.width**2 + box.width * outputs
+    def layers(box, numbers):
+        return sizes(box, numbers).depth
+
+    def flops(box, architecture):
+        depth = contain(architecture).depth
+        hidden = features * box.width + (depth - 1) * box.width**2 + box.width * outputs
         return 6.0 * hidden
 
     def crop(variables, architecture):
@@ -95,7 +100,7 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
         return Box(max(a.depth, b.depth), max(a.width, b.width))
 
     genes = frozenset(("depth", "width", "activation"))
-    return Family(init, apply, contain, cover, flops, crop, build, genes, sizes)
+    return Family(init, apply, contain, cover, flops, crop, build, genes, sizes, layers)
 
 
 def _init_dense(key, box, features, outputs, sizes):
@@ -130,13 +135,20 @@ def _draw(key, rows, columns):
     return jnp.split(draws, np.cumsum(rows)[:-1])
 
 
-def _forward(params, x, box, depth, coefficient):
+def _forward(params, x, depth, deepest, coefficient):
     x = x.reshape(x.shape[0], -1).astype(jnp.float32)
-    for i in range(box.depth):
-        layer = params[f"Dense_{i}"]
-        hidden = activate(x @ layer["kernel"] + layer["bias"][None], coefficient)
-        x = hidden if i == 0 else jnp.where(i < depth, hidden, x)
+    for i in range(len(params) - 1):
+        layer = partial(_layer, params[f"Dense_{i}"], depth, coefficient, i)
+        if i == 0 or deepest is None:
+            x = layer(x)
+        else:
+            x = jax.lax.cond(i < deepest, layer, lambda x: x, x)
     return x @ params["head"]["kernel"] + params["head"]["bias"][None]
+
+
+def _layer(params, depth, coefficient, i, x):
+    hidden = activate(x @ params["kernel"] + params["bias"][None], coefficient)
+    return hidden if i == 0 else jnp.where(i < depth, hidden, x)
 
 
 def _crop_dense(params, box):

@@ -32,27 +32,33 @@ class Family(NamedTuple):
     Attributes:
         init: `init(key, container, numbers) -> variables`; a member's values do not depend on the
             container it is padded to.
-        apply: `apply(container, variables, x, numbers, key) -> (outputs, extra)`; `key` is None
-            outside training, `extra` holds the collections other than `params`.
+        apply: `apply(container, variables, x, numbers, key, deepest) -> (outputs, extra)`; `key` is
+            None outside training, `extra` holds the collections other than `params`. `deepest` is
+            None, or the most layers that any member vmapped beside this one has: it is the same for
+            all of them, so that a branch on it stays a branch and layers beyond cost nothing.
         contain: `contain(architecture) -> container`, the tightest one.
         cover: `cover(container, container) -> container` that holds both, or None.
-        flops: `flops(container) -> float`, operations of one training step on one example.
+        flops: `flops(container, architecture) -> float`, operations of one training step on one
+            example by a member of that architecture: padding counts, layers it has not do not.
         crop: `crop(variables, architecture) -> variables` without padding, as `build` wants them.
         build: `build(values) -> flax module` of exactly the member's architecture.
         genes: names of the genes the family reads.
         sizes: `sizes(container, numbers) -> Sizes` if `params` are padded dense layers, which
             `breed.resize` understands; else None.
+        layers: `layers(container, numbers) -> []`, the layers a member uses, which `apply` wants
+            the maximum of as `deepest`; None if `apply` does not care.
     """
 
     init: Callable[[Key, Any, Numbers], Variables]
     apply: Callable[..., tuple[jax.Array, Variables]]
     contain: Callable[[Architecture], Any]
     cover: Callable[[Any, Any], Any]
-    flops: Callable[[Any], float]
+    flops: Callable[[Any, Architecture], float]
     crop: Callable[[Variables, Architecture], Variables]
     build: Callable[[Mapping[str, Option]], nn.Module]
     genes: frozenset[str]
     sizes: Callable[[Any, Numbers], Sizes] | None
+    layers: Callable[[Any, Numbers], Any] | None
 
 
 class Sizes(NamedTuple):
@@ -91,7 +97,8 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
         net = make(architecture)
         return dict(net.init(keys, jnp.asarray(example), **_arguments(net, numbers, train=False)))
 
-    def apply(architecture, variables, x, numbers, key=None):
+    def apply(architecture, variables, x, numbers, key=None, deepest=None):
+        del deepest
         net = make(architecture)
         if key is None:
             return net.apply(variables, x, **_arguments(net, numbers, train=False)), {}
@@ -102,7 +109,8 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
         return net.apply(variables, x, rngs=rngs, mutable=others, **arguments)
 
     @cache
-    def flops(architecture):
+    def flops(architecture, member):
+        del member
         numbers = space.numbers({name: np.zeros((), np.int32) for name, _ in space.genes})
         shapes = jax.eval_shape(lambda: init(jax.random.key(0), architecture, numbers)["params"])
         return 6.0 * sum(float(leaf.size) for leaf in jax.tree.leaves(shapes))
@@ -117,6 +125,7 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
         build=lambda values: make(architecture_of(space, values)),
         genes=_genes_read(space, make),
         sizes=None,
+        layers=None,
     )
 
 

@@ -85,7 +85,7 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
 
     def step(data):
         member = new_member(recipe, container, key, np.zeros((), np.int32), genome)
-        return member, lanes.step(recipe, task, container, data, key, True, genome, member)[0]
+        return member, lanes.step(recipe, task, container, None, data, key, True, genome, member)[0]
 
     before, after = _traced("one training step fails", step, data)
     _check_state(before, after)

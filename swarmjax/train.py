@@ -122,8 +122,8 @@ class LocalTrainer:
         """Container -> slots to train or evaluate, the longest work first."""
         kinds = swarm.kind[slots]
         work = {swarm.containers[kind]: slots[kinds == kind] for kind in np.unique(kinds)}
-        flops = self.recipe.family.flops
-        return dict(sorted(work.items(), key=lambda kv: -flops(kv[0]) * plan.steps[kv[1]].sum()))
+        spent = _costs(self.recipe, self.task, plan.genome) * plan.steps
+        return dict(sorted(work.items(), key=lambda item: -spent[item[1]].sum()))
 
     def _cohort(self, engine, swarm, plan, item):
         container, slots = item
@@ -188,5 +188,8 @@ def _changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
 def _costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
     family = recipe.family
     found, index = architectures(recipe.space, genome)
-    flops = [family.flops(family.contain(architecture)) * task.batch for architecture in found]
+    flops = [
+        family.flops(family.contain(architecture), architecture) * task.batch
+        for architecture in found
+    ]
     return np.asarray(flops, np.float32)[index]

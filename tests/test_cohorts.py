@@ -14,7 +14,7 @@ SPACE = space.Space(depth=space.structure(1, 2, 3), width=space.structure(2, 4, 
 MLPS = mlp(SPACE, 3, 2)
 # A network that is only a number of weights, one operation each.
 BARS = Family(**dict.fromkeys(Family._fields))._replace(
-    contain=lambda architecture: architecture[0][1], cover=max, flops=float
+    contain=lambda architecture: architecture[0][1], cover=max, flops=lambda c, a: float(c)
 )
 APART = BARS._replace(cover=lambda a, b: a if a == b else None)
 PLAIN = Costs(compile_seconds=0.0, flops_per_second=1.0, step_seconds=0.0, lane=1)
@@ -123,7 +123,9 @@ def test_a_merge_may_need_a_container_that_nobody_has():
     more = plan_cohorts(MLPS, loads | {net(3, 8): Load(1, 10)}, 1, costs)
     assert set(more.containers) == {net(3, 2), net(1, 8), net(3, 8)}
     assert set(more.containers.values()) == {Box(3, 8)}
-    assert more.seconds == 1e6 + 30 * MLPS.flops(Box(3, 8))
+    assert more.seconds == 1e6 + 10 * sum(
+        MLPS.flops(Box(3, 8), net(*a)) for a in ((3, 2), (1, 8), (3, 8))
+    )
 
 
 def test_two_may_join_a_third_that_neither_would_join_alone():
@@ -131,7 +133,7 @@ def test_two_may_join_a_third_that_neither_would_join_alone():
     sets = BARS._replace(
         contain=lambda architecture: frozenset(architecture[0][1]),
         cover=frozenset.union,
-        flops=lambda container: {1: 6.0, 2: 10.0}[len(container)],
+        flops=lambda container, member: {1: 6.0, 2: 10.0}[len(container)],
     )
     loads = {(("has", "a"),): Load(2, 2), (("has", "b"),): Load(2, 2), (("has", "ab"),): Load(4, 4)}
     cohorts = plan_cohorts(sets, loads, 1, PLAIN._replace(lane=4))
@@ -144,13 +146,15 @@ def price(containers, loads, batch, costs):
     """The cost model, said once more in its own words."""
     total = 0.0
     for container in set(containers.values()):
-        group = [loads[a] for a, c in containers.items() if c == container]
-        members = sum(load.members for load in group)
-        each = sum(load.steps for load in group) / members
+        group = {a: loads[a] for a, c in containers.items() if c == container}
+        members = sum(load.members for load in group.values())
+        each = sum(load.steps for load in group.values()) / members
         lanes = math.ceil(members / costs.lane)
-        slots = lanes * costs.lane
+        full = lanes * costs.lane / members
         total += costs.compile_seconds + lanes * each * costs.step_seconds
-        total += slots * each * batch * MLPS.flops(container) / costs.flops_per_second
+        for architecture, load in group.items():
+            flops = MLPS.flops(container, architecture)
+            total += full * load.steps * batch * flops / costs.flops_per_second
     return total
 
 

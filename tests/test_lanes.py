@@ -238,3 +238,16 @@ def test_many_examples_are_evaluated_in_parts_with_the_same_outputs(count):
     outputs = lanes._in_parts(function, x, 1024)
     np.testing.assert_allclose(outputs, x.sum(axis=1, keepdims=True))
     assert max(seen) <= 1024
+
+
+def test_layers_beyond_the_deepest_of_a_chunk_are_not_computed(recipe, task, genome):
+    """NaN in a layer that nobody of the chunk has would spread if it were multiplied."""
+    shallow = [i for i in range(N) if SPACE.values(genome, i)["depth"] == 1]
+    swarm = born(recipe, genome, slots=shallow)
+    poison = jax.tree.map(lambda leaf: leaf, swarm.cohorts[BOX])
+    poison.variables["params"]["Dense_1"]["kernel"] = np.full_like(
+        poison.variables["params"]["Dense_1"]["kernel"], np.nan
+    )
+    _, reports = trained(recipe, task, genome, STEPS, slots=shallow, start=swarm)
+    for places, report in reports:
+        assert np.isfinite(report.loss[places >= 0]).all()

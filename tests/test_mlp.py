@@ -178,11 +178,16 @@ def test_padding_gets_exactly_no_gradient(big):
         assert (one(gradients, i)["Dense_0"]["kernel"][used["Dense_0"]["kernel"]] != 0.0).any()
 
 
+def net(depth, width):
+    return (("depth", depth), ("width", width))
+
+
 def test_containers_cover_and_cost():
     assert FAMILY.cover(Box(1, 5), Box(3, 2)) == Box(3, 5)
     # Multiply-adds of 3-5-5-5-4, twice for operations, thrice for forward and backward.
-    assert FAMILY.flops(Box(3, 5)) == 6 * (3 * 5 + 5 * 5 + 5 * 5 + 5 * 4)
-    assert FAMILY.flops(Box(1, 2)) == 6 * (3 * 2 + 2 * 4)
+    assert FAMILY.flops(Box(3, 5), net(3, 5)) == 6 * (3 * 5 + 5 * 5 + 5 * 5 + 5 * 4)
+    assert FAMILY.flops(Box(3, 5), net(1, 2)) == 6 * (3 * 5 + 5 * 4), "width is padded, depth not"
+    assert FAMILY.layers(BIG, SPACE.numbers({"activation": 4, "depth": 1, "width": 0})) == 2
     assert FAMILY.genes == {"activation", "depth", "width"}
     sizes = FAMILY.sizes(BIG, SPACE.numbers({"activation": 4, "depth": 1, "width": 0}))
     assert (int(sizes.depth), int(sizes.width), bool(sizes.idempotent)) == (2, 2, False)

@@ -101,7 +101,7 @@ def test_one_container_for_each_architecture():
     assert FAMILY.contain(NORMED) == NORMED
     assert FAMILY.cover(NORMED, (("width", 8), ("kind", "normed"))) == NORMED
     assert FAMILY.cover(NORMED, (("width", 4), ("kind", "normed"))) is None
-    assert FAMILY.sizes is None
+    assert FAMILY.sizes is None and FAMILY.layers is None
     # Its `__call__` takes `genome`, so every gene may change what it computes.
     assert FAMILY.genes == {"width", "kind", "gain", "learning_rate"}
     marker = object()
@@ -110,8 +110,8 @@ def test_one_container_for_each_architecture():
 
 def test_cost_counts_the_parameters():
     plain = (("width", 4), ("kind", "plain"))
-    assert FAMILY.flops(plain) == 6.0 * (2 * 4 + 4 + 4 * 3 + 3)
-    assert FAMILY.flops(NORMED) == 6.0 * (2 * 8 + 8 + 8 * 3 + 3 + 4)
+    assert FAMILY.flops(plain, plain) == 6.0 * (2 * 4 + 4 + 4 * 3 + 3)
+    assert FAMILY.flops(NORMED, NORMED) == 6.0 * (2 * 8 + 8 + 8 * 3 + 3 + 4)
 
 
 def test_build_gives_the_module_of_a_genome():
