@@ -1,25 +1,27 @@
 """Compiled lanes: members train side by side, each for exactly the steps it was granted.
 
-A lane is `devices x chunks x chunk` members. Every device walks through its chunks; a chunk of
-vmapped members runs until its longest grant is done, members with shorter grants frozen meanwhile.
-Members are packed by grant, so that little is frozen. The chunk's size is fixed and short chunks
-are padded, so a member's result is the same to the last bit whoever shares its lane.
+Every group of devices walks through its chunks of a lane (see `placement`); a chunk of vmapped
+members runs until its longest grant is done, members with shorter grants frozen meanwhile. The
+chunk's size is fixed and short chunks are padded, so a member's result is the same to the last bit
+whoever shares its lane. A group of several devices splits every batch among them, by the same text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from swarmjax.members import Member, Recipe, put, take
+from swarmjax import stacks
+from swarmjax.members import Member, Recipe
+from swarmjax.placement import Layout, make_lanes
 from swarmjax.population import Swarm
 from swarmjax.tasks import Data, Task, measure
 from swarmjax.types import Array, Genome, Key
@@ -29,25 +31,6 @@ DECK = 256
 
 # Training batches that a member is evaluated on at a time: about the memory of a training step.
 EVALUATED = 4
-
-
-class Layout(NamedTuple):
-    """How a lane is laid out.
-
-    Attributes:
-        mesh: the devices, along the axis `member`.
-        chunk: members vmapped together; results are bitwise independent of N from 8 on.
-        chunks: chunks a device walks through in one call.
-    """
-
-    mesh: Mesh
-    chunk: int
-    chunks: int
-
-    @property
-    def lane(self) -> int:
-        """Members of one lane."""
-        return self.mesh.size * self.chunk * self.chunks
 
 
 class Engine(NamedTuple):
@@ -84,22 +67,9 @@ class Report(NamedTuple):
     finite: Array
 
 
-@cache
-def device_mesh() -> Mesh:
-    """All local devices along the axis `member`."""
-    return jax.make_mesh((jax.local_device_count(),), ("member",), axis_types=(AxisType.Auto,))
-
-
-def make_layout(members: int, chunk: int = 8, most: int = 16, mesh: Mesh | None = None) -> Layout:
-    """A layout for about `members` members of one container; `chunks` is a power of two."""
-    mesh = mesh or device_mesh()
-    needed = -(-members // (mesh.size * chunk))
-    return Layout(mesh, chunk, min(most, 1 << max(0, needed - 1).bit_length()))
-
-
-def place_data(task: Task, mesh: Mesh | None = None) -> tuple[Data, Data]:
+def place_data(task: Task, mesh: Mesh) -> tuple[Data, Data]:
     """Training and validation examples on every device."""
-    return jax.device_put((task.train, task.valid), NamedSharding(mesh or device_mesh(), P()))
+    return jax.device_put((task.train, task.valid), NamedSharding(mesh, P()))
 
 
 def make_deck(task: Task, seed: int, round: int, part: int) -> np.ndarray:
@@ -121,6 +91,7 @@ def train_cohort(
     slots: np.ndarray,
     genome: Genome,
     steps: np.ndarray,
+    flops: np.ndarray,
 ) -> tuple[Member, list[tuple[np.ndarray, Report]]]:
     """Trains and evaluates members of one cohort.
 
@@ -129,71 +100,56 @@ def train_cohort(
         layout: of this cohort's lanes.
         swarm: where the members are; this cohort is consumed.
         container: which cohort.
-        slots: members of it to train and evaluate.
+        slots: `[n]` members of it to train and evaluate.
         genome: `[N]` genes.
         steps: `[N]` grants; 0 only evaluates.
+        flops: `[N]` operations of one step.
 
     Returns:
-        The cohort afterwards, and for every lane its slots `[L]` (-1: none) and Report.
+        The cohort afterwards, and for every lane its slots `[G, L]` (-1: none) and Report.
     """
     stack, reports = swarm.cohorts[container], []
-    for places in pack(slots, steps, layout):
-        real = places >= 0
-        filled = np.where(real, places, places[real][0])
-        rows = np.where(real, swarm.row[filled], len(stack.step)).astype(np.int32)
+    home = stacks.device_of(swarm.row[slots], layout.mesh.size) // layout.share
+    for lane in make_lanes(slots, steps[slots], flops[slots], home, layout):
+        real = lane >= 0
+        filled = np.where(real, lane, lane[real][0])
+        rows = np.where(real, swarm.row[filled], -1).astype(np.int32)
+        own = np.arange(layout.groups)[:, None]
+        kept = stacks.device_of(rows, layout.mesh.size) // layout.share
+        near = bool((~real | (kept == own)).all())
         genes = {name: np.asarray(values)[filled] for name, values in genome.items()}
         granted = np.where(real, steps[filled], 0)
-        members = take(stack, rows)
+        members = stacks.take(stack, layout.mesh, rows, near)
         members, report = _run_lane(
-            engine, layout, container, places, members, swarm.birth[filled], genes, granted
+            engine, layout, container, real, members, swarm.birth[filled], genes, granted
         )
-        stack = put(stack, rows, members)
-        reports.append((places, report))
+        stack = stacks.put(stack, layout.mesh, rows, members, near)
+        reports.append((lane, report))
     return stack, reports
 
 
-def pack(slots: np.ndarray, steps: np.ndarray, layout: Layout) -> Iterator[np.ndarray]:
-    """Lanes `[L]` of slots, members of like grants in one chunk, chunks dealt to devices in turn.
-
-    Places without a member hold -1.
-    """
-    devices, lane = layout.mesh.size, layout.lane
-    order = slots[np.argsort(-steps[slots], kind="stable")]
-    for start in range(0, len(order), lane):
-        part = np.full(lane, -1, np.int64)
-        here = order[start : start + lane]
-        part[: len(here)] = here
-        dealt = part.reshape(layout.chunks, devices, layout.chunk)
-        yield dealt.transpose(1, 0, 2).reshape(-1)
-
-
-def _run_lane(engine, layout, container, places, members, birth, genes, steps):
-    shard = NamedSharding(layout.mesh, P("member"))
-    busy = (places >= 0).reshape(layout.mesh.size, layout.chunks, layout.chunk).any(axis=2)
+def _run_lane(engine, layout, container, real, members, birth, genes, steps):
+    busy = real.reshape(layout.groups, layout.chunks, layout.chunk).any(axis=2)
     chunks = busy.sum(axis=1).astype(np.int32)
-    if layout.mesh.size > 1:
-        # Cut on the host: JAX would compile a program for every shape that it cuts.
-        members = jax.device_put(jax.device_get(members), shard)
     static, shared = (engine.recipe, engine.task, layout, container), (engine.data, engine.key)
-    total = None
-    for part in range(max(1, -(-int(steps.max()) // DECK))):
+    parts, total = max(1, -(-int(steps.max()) // DECK)), None
+    for part in range(parts):
         left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)
         members, report = train_lane(
-            *static, *shared, engine.decks(part), members, birth, genes, left, chunks
-        )
+            *static, *shared, engine.decks(part), np.asarray(part + 1 == parts),
+            members, birth, genes, left, chunks,
+        )  # fmt: skip
         total = report if total is None else _join(total, report)
-    return jax.device_put(members, jax.local_devices()[0]), jax.device_get(total)
+    return members, jax.device_get(total)
 
 
 def _join(before: Report, after: Report) -> Report:
-    return after._replace(
-        loss=before.loss + after.loss,
-        gradient_norm=before.gradient_norm + after.gradient_norm,
-        finite=before.finite & after.finite,
-    )
+    loss, norm = before.loss + after.loss, before.gradient_norm + after.gradient_norm
+    finite = after.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
+    return after._replace(loss=loss, gradient_norm=norm, finite=finite)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=7)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=8)
 def train_lane(
     recipe: Recipe,
     task: Task,
@@ -202,26 +158,32 @@ def train_lane(
     data: tuple[Data, Data],
     key: Key,
     deck: Array,
+    last: Array,
     members: Member,
     birth: Array,
     genome: Genome,
     steps: Array,
     chunks: Array,
 ) -> tuple[Member, Report]:
-    """Trains the members `[L]` of a lane for `steps` `[L]` each and evaluates them: one program."""
+    """Trains the members `[G, L]` of a lane for `steps` `[G, L]` each: one program.
+
+    They are evaluated if this is the `last` call of a lane. `chunks` `[G]` are in use.
+    """
 
     def shard(shared, mine, count):
-        split = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[1:]), mine)
-        out = _walk(partial(_train_chunk, recipe, task, container, shared), split, count[0])
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
+        split = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[2:]), mine)
+        run = partial(_train_chunk, recipe, task, layout.mesh, container, shared)
+        out = _walk(run, split, count[0])
+        return jax.tree.map(lambda a: a.reshape(1, -1, *a.shape[2:]), out)
 
     return jax.shard_map(
         shard,
         mesh=layout.mesh,
+        axis_names={"member"},
         in_specs=(P(), P("member"), P("member")),
         out_specs=P("member"),
         check_vma=False,
-    )((data, key, deck), (members, birth, genome, steps), chunks)
+    )((data, key, deck, last), (members, birth, genome, steps), chunks)
 
 
 def _walk(run, chunks, count):
@@ -242,8 +204,8 @@ def _walk(run, chunks, count):
     return jax.lax.fori_loop(0, count, body, (members, blank))
 
 
-def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]:
-    (train, valid), key, deck = shared
+def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, Report]:
+    (train, valid), key, deck, last = shared
     members, birth, genome, steps = mine
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
     deepest = _deepest(recipe, container, genome)
@@ -251,23 +213,29 @@ def _train_chunk(recipe, task, container, shared, mine) -> tuple[Member, Report]
 
     def body(i, carry):
         members, loss, norm = carry
-        batch = Data(train.x[deck[i]], train.y[deck[i]])
+        batch = _split(mesh, Data(train.x[deck[i]], train.y[deck[i]]))
         members, new_loss, new_norm = one_step(batch, keys, i < steps, genome, members)
         return members, loss + new_loss, norm + new_norm
 
     zero = jnp.zeros(len(steps))
     members, loss, norm = jax.lax.fori_loop(0, jnp.max(steps), body, (members, zero, zero))
     score = jax.vmap(partial(evaluate, recipe, task, container, valid, deepest=deepest))
-    metrics, finite = score(genome, members)
+    blank = jax.tree.map(jnp.zeros_like, jax.eval_shape(score, genome, members))
+    metrics, finite = jax.lax.cond(last, score, lambda *_: blank, genome, members)
     return members, Report(loss, norm, metrics, finite & jnp.isfinite(loss) & jnp.isfinite(norm))
+
+
+def _split(mesh: Mesh, batch: Data) -> Data:
+    """The batch, spread over the devices of a group; XLA adds the exchange of gradients."""
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, P("batch")))
 
 
 def _deepest(recipe: Recipe, container: Any, genome: Genome) -> Any:
     """Layers of the deepest member of a chunk; the others skip what it does not have either."""
-    if recipe.family.layers is None:
+    layers = recipe.family.layers
+    if layers is None:
         return None
-    layers = lambda genes: recipe.family.layers(container, recipe.space.numbers(genes))  # noqa: E731
-    return jnp.max(jax.vmap(layers)(genome))
+    return jnp.max(jax.vmap(lambda genes: layers(container, recipe.space.numbers(genes)))(genome))
 
 
 def step(

@@ -1,6 +1,7 @@
-"""One member's state and the programs that make, copy and resize members, a lane at a time.
+"""One member's state, and the programs that make and resize members, a lane at a time.
 
-A lane has a fixed length, so that no number of members ever compiles a new program.
+A lane `[G, L]` has a fixed shape, so that no number of members ever compiles a new program; its
+first axis is spread over the groups of devices.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from swarmjax import breed
 from swarmjax.models import Family, Variables
@@ -47,19 +50,6 @@ class Member(NamedTuple):
     step: Array
 
 
-@jax.jit
-def take(stack: Member, rows: Array) -> Member:
-    """The members in `rows` `[L]` of a stack; rows beyond its end repeat the last."""
-    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), stack)
-
-
-@partial(jax.jit, donate_argnums=0)
-def put(stack: Member, rows: Array, members: Member) -> Member:
-    """The stack with `members` `[L]` written to `rows` `[L]`; rows beyond its end are dropped."""
-    write = lambda leaf, new: leaf.at[rows].set(new, mode="drop")  # noqa: E731
-    return jax.tree.map(write, stack, members)
-
-
 # Run once in a network's life: worth compiling fast, not running fast.
 _QUICK = {"xla_backend_optimization_level": 0}
 
@@ -72,30 +62,32 @@ def new_member(recipe: Recipe, container: Any, key: Key, birth: Array, genome: G
     return Member(variables, state, jnp.zeros((), jnp.int32))
 
 
-@partial(jax.jit, static_argnums=(0, 1), compiler_options=_QUICK)
-def new_members(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
-    """Fresh members `[L]` with birth numbers `birth` `[L]` and genes `genome` `[L]`."""
-    return _fresh(recipe, container, key, birth, genome)
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=_QUICK)
+def new_members(
+    recipe: Recipe, container: Any, mesh: Mesh, key: Key, birth: Array, genome: Genome
+) -> Member:
+    """Fresh members `[G, L]` with birth numbers `birth` `[G, L]` and genes `genome` `[G, L]`."""
+    fresh = partial(_fresh, recipe, container, key)
+    return _by_group(mesh, lambda mine: fresh(*mine), (birth, genome))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=_QUICK)
 def resize_members(
     recipe: Recipe,
     source: Any,
     container: Any,
+    mesh: Mesh,
     parents: Member,
     key: Key,
     birth: Array,
     old: Genome,
     new: Genome,
 ) -> Member:
-    """Children `[L]` in `container` of `parents` `[L]` of other architectures in `source`."""
+    """Children `[G, L]` in `container` of `parents` `[G, L]` of other architectures in `source`."""
     sizes = recipe.family.sizes
-    fresh = _fresh(recipe, container, key, birth, new)
-    if sizes is None:
-        return fresh
 
     def one(parent, fresh, old, new):
+        assert sizes is not None
         before = sizes(source, recipe.space.numbers(old))
         after = sizes(container, recipe.space.numbers(new))
         params, kept = breed.resize(
@@ -103,7 +95,25 @@ def resize_members(
         )
         return Member({"params": params}, fresh.optimizer, jnp.where(kept, parent.step, 0))
 
-    return jax.vmap(one)(parents, fresh, old, new)
+    def group(mine):
+        parents, birth, old, new = mine
+        fresh = _fresh(recipe, container, key, birth, new)
+        return fresh if sizes is None else jax.vmap(one)(parents, fresh, old, new)
+
+    return _by_group(mesh, group, (parents, birth, old, new))
+
+
+def _by_group(mesh, function, lanes):
+    """`function` of every group's part `[L, ...]` of `lanes` `[G, L, ...]`, where that group is."""
+
+    def shard(mine):
+        out = function(jax.tree.map(lambda leaf: leaf[0], mine))
+        return jax.tree.map(lambda leaf: leaf[None], out)
+
+    spread = P("member")
+    return jax.shard_map(shard, mesh=mesh, in_specs=spread, out_specs=spread, check_vma=False)(
+        lanes
+    )
 
 
 def _fresh(recipe, container, key, birth, genome):

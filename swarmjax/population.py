@@ -1,6 +1,6 @@
 """The swarm's weights: where they live, and `apply_plan`, the only place where they move.
 
-Members of one container are stacked in one cohort, `[rows, ...]`, which may have free rows.
+Members of one container are kept in one cohort, a stack (see `stacks`) that may have free rows.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from swarmjax import stacks
 from swarmjax.cohorts import place
-from swarmjax.members import Member, Recipe, new_members, put, resize_members, take
+from swarmjax.members import Member, Recipe, new_members, resize_members
 from swarmjax.models import Architecture, architectures
 from swarmjax.types import Genome, Key, Plan
 
@@ -25,7 +26,7 @@ class Swarm(NamedTuple):
     """All members, on the host except for the cohorts.
 
     Attributes:
-        cohorts: container -> members stacked `[rows, ...]`, more rows than members.
+        cohorts: container -> stack of its members.
         containers: all containers met so far.
         kind: `[N]` index into them of each slot, -1 before the first plan.
         row: `[N]` row of each slot in its cohort.
@@ -56,6 +57,7 @@ class Change(NamedTuple):
         parent: `[N]` slot it starts from; itself where fresh.
         containers: the swarm's, and those that join them.
         kind: `[N]` index of the container it will live in.
+        architecture: `[N]` number of its architecture in this Plan.
         fresh: `[N]` bool, new weights.
         same: `[N]` bool, its architecture is its parent's.
         newborn: `[N]` bool, a new network: fresh, or a child.
@@ -67,6 +69,7 @@ class Change(NamedTuple):
     parent: np.ndarray
     containers: tuple[Any, ...]
     kind: np.ndarray
+    architecture: np.ndarray
     fresh: np.ndarray
     same: np.ndarray
     newborn: np.ndarray
@@ -75,11 +78,32 @@ class Change(NamedTuple):
     new: Genome
 
 
+class Store(NamedTuple):
+    """How cohorts are kept.
+
+    Attributes:
+        mesh: the devices, every one a group of its own.
+        lane: members that a device moves at a time.
+        host: whether the host's memory keeps them.
+    """
+
+    mesh: Mesh
+    lane: int
+    host: bool = False
+
+
 class Move(NamedTuple):
-    """One lane of arriving members: their `slots` `[<= L]` and states, stacked `[L, ...]`."""
+    """One lane of arriving members.
+
+    Attributes:
+        slots: `[D, L]`, each on the device that will keep it; -1: none.
+        origin: index of the container of their parents; -1: fresh.
+        copied: whether they are copies rather than resized.
+    """
 
     slots: np.ndarray
-    members: Member
+    origin: int
+    copied: bool
 
 
 def empty_swarm(members: int) -> Swarm:
@@ -95,8 +119,8 @@ def apply_plan(
     swarm: Swarm,
     genome: Genome,
     plan: Plan,
+    store: Store,
     *,
-    lane: int,
     each: Each = map,
 ) -> Swarm:
     """Gives every slot the weights its plan asks for: its own, its parent's, or fresh ones.
@@ -112,22 +136,35 @@ def apply_plan(
         swarm: the swarm before; its cohorts are consumed.
         genome: genes before the plan.
         plan: checked by `policy.check_plan`.
-        lane: members moved at a time.
+        store: how cohorts are kept.
         each: maps over cohorts, perhaps concurrently.
     """
     change = _change(recipe, containers, swarm, genome, plan)
-    kinds = np.unique(change.kind)
-    arrivals = partial(_arrivals, recipe, key, swarm, change, lane)
-    # Every parent is read before any row is written.
-    arriving = dict(zip(kinds, each(arrivals, kinds), strict=True))
-    row = _rows(swarm.kind, swarm.row, change.kind)
-    cohorts = {}
-    for kind, moves in arriving.items():
-        container, needed = change.containers[kind], int(row[change.kind == kind].max()) + 1
-        cohorts[container] = _settle(swarm.cohorts.get(container), moves, row, needed, lane)
-    step = swarm.step.copy()
-    for move in (move for moves in arriving.values() for move in moves):
-        step[move.slots] = np.asarray(move.members.step)[: len(move.slots)]
+    row = _rows(swarm.kind, swarm.row, change)
+    moving = change.newborn | ~change.same
+    held = moving & _awaited(swarm, change, row, moving)
+    arriving = partial(_arriving, recipe, key, swarm, change, store)
+    kinds, step = [int(kind) for kind in np.unique(change.kind)], swarm.step.copy()
+
+    def read(kind):
+        return [
+            (move, arriving(kind, move)) for move in _moves(swarm, change, row, store, held, kind)
+        ]
+
+    def write(kind, waiting):
+        stack = swarm.cohorts.get(change.containers[kind])
+        rows = int(row[change.kind == kind].max()) + 1
+        at_once = _moves(swarm, change, row, store, moving & ~held, kind)
+        for move, members in (*((move, None) for move in at_once), *waiting):
+            members = arriving(kind, move, stack) if members is None else members
+            stack = _settle(stack, store, move, row, members, rows)
+            slots = move.slots[move.slots >= 0]
+            step[slots] = _steps(swarm, change, move, members)
+        return stack
+
+    waiting = list(each(read, kinds))
+    done = each(write, kinds, waiting)
+    cohorts = {change.containers[kind]: stack for kind, stack in zip(kinds, done, strict=True)}
     lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
     births = swarm.births + int(change.newborn.sum())
     return Swarm(cohorts, change.containers, change.kind, row, change.birth, lineage, step, births)
@@ -149,71 +186,97 @@ def _change(recipe, planned, swarm, genome, plan) -> Change:
     wanted = [place(recipe.family, planned, architecture) for architecture in found]
     containers = tuple(dict.fromkeys((*swarm.containers, *wanted)))
     kind = np.asarray([containers.index(container) for container in wanted], np.int32)[index]
-    return Change(parent, containers, kind, fresh, same, newborn, birth, old, new)
+    return Change(parent, containers, kind, index, fresh, same, newborn, birth, old, new)
 
 
-def _arrivals(recipe, key, swarm: Swarm, change: Change, lane: int, kind: int) -> list[Move]:
-    moving = np.flatnonzero((change.newborn | ~change.same) & (change.kind == kind))
-    container, moves = change.containers[kind], []
-    for origin, copied, slots in _groups(swarm, change, moving):
-        for start in range(0, len(slots), lane):
-            part = slots[start : start + lane]
-            padded = part[np.minimum(np.arange(lane), len(part) - 1)]
-            parents = change.parent[padded]
-            birth, new = change.birth[padded], _select(change.new, padded)
-            if origin < 0:
-                members = new_members(recipe, container, key, birth, new)
-            else:
-                source = swarm.containers[origin]
-                members = take(swarm.cohorts[source], swarm.row[parents])
-                if not copied:
-                    old = _select(change.old, parents)
-                    members = resize_members(
-                        recipe, source, container, members, key, birth, old, new
-                    )
-            moves.append(Move(part, members))
-    return moves
+def _rows(before: np.ndarray, row: np.ndarray, change: Change) -> np.ndarray:
+    """A row for every slot: the old one if it stays in its cohort, else the lowest free one.
 
-
-def _groups(swarm, change, slots) -> Iterator[tuple[int, bool, np.ndarray]]:
-    """Slots that arrive alike: kind of their parents (-1: fresh), and whether they copy."""
-    origin = np.where(change.fresh, -1, swarm.kind[change.parent])[slots]
-    copied = change.same[slots]
-    for kind, copies in sorted(set(zip(origin.tolist(), copied.tolist(), strict=True))):
-        yield kind, copies, slots[(origin == kind) & (copied == copies)]
-
-
-def _rows(before: np.ndarray, row: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """A row for every slot: the old one if it stays in its cohort, else the lowest free one."""
-    row = row.copy()
+    Newcomers of one architecture get neighbouring rows, since they train together.
+    """
+    row, after = row.copy(), change.kind
     for kind in np.unique(after):
         settled = (after == kind) & (before == kind)
-        coming = (after == kind) & (before != kind)
-        rows = np.arange(settled.sum() + coming.sum() + row[settled].max(initial=-1) + 1)
-        row[coming] = np.setdiff1d(rows, row[settled])[: coming.sum()]
+        coming = np.flatnonzero((after == kind) & (before != kind))
+        coming = coming[np.argsort(change.architecture[coming], kind="stable")]
+        rows = np.arange(settled.sum() + len(coming) + row[settled].max(initial=-1) + 1)
+        row[coming] = np.setdiff1d(rows, row[settled])[: len(coming)]
     return row
 
 
-def _settle(stack: Any, moves: list[Move], row, needed: int, lane: int) -> Member:
-    if stack is None or len(stack.step) < needed:
-        # A cohort only grows when someone arrives.
-        stack = _grow(stack, moves[0].members, -(-needed // lane) * lane)
-    for move in moves:
-        rows = np.full(lane, len(stack.step), np.int32)
-        rows[: len(move.slots)] = row[move.slots]
-        stack = put(stack, rows, move.members)
-    return stack
+def _awaited(swarm: Swarm, change: Change, row, moving) -> np.ndarray:
+    """Arrivals `[N]` that must be ready before anything is written, and be written last.
+
+    Their row is one that an arrival starts from, or their parent lives in another cohort, which may
+    be written concurrently.
+    """
+    reading = moving & ~change.fresh
+    parents = change.parent[reading]
+    sources = set(zip(swarm.kind[parents].tolist(), swarm.row[parents].tolist(), strict=True))
+    targets = zip(change.kind.tolist(), row.tolist(), strict=True)
+    overwrites = np.asarray([target in sources for target in targets])
+    return moving & overwrites | reading & (swarm.kind[change.parent] != change.kind)
 
 
-def _grow(stack: Member | None, like: Member, rows: int) -> Any:
-    def leaf(new, old):
-        grown = np.zeros((rows, *new.shape[1:]), new.dtype)
-        if old is not None:
-            grown[: len(old)] = old
-        return jax.device_put(grown)
+def _moves(swarm, change: Change, row, store: Store, chosen, kind: int) -> Iterator[Move]:
+    """The chosen slots of one cohort in lanes of like arrivals."""
+    slots = np.flatnonzero(chosen & (change.kind == kind))
+    slots = slots[np.argsort(row[slots], kind="stable")]
+    origin = np.where(change.fresh, -1, swarm.kind[change.parent])[slots]
+    copied, devices = change.same[slots], store.mesh.size
+    home = stacks.device_of(row[slots], devices)
+    for source, copies in sorted(set(zip(origin.tolist(), copied.tolist(), strict=True))):
+        alike = (origin == source) & (copied == copies)
+        queues = [slots[alike & (home == device)] for device in range(devices)]
+        for start in range(0, max(map(len, queues)), store.lane):
+            lane = np.full((devices, store.lane), -1, np.int64)
+            for device, queue in enumerate(queues):
+                part = queue[start : start + store.lane]
+                lane[device, : len(part)] = part
+            yield Move(lane, source, copies)
 
-    old = jax.tree.map(lambda _: None, like) if stack is None else stack
-    return jax.tree.map(leaf, like, old, is_leaf=lambda x: x is None)
+
+def _arriving(recipe, key, swarm: Swarm, change: Change, store: Store, kind, move, stack=None):
+    """The members of one move; `stack` is the cohort as it is while it is being written."""
+    real = move.slots >= 0
+    filled = np.where(real, move.slots, move.slots[real][0])
+    birth, new = change.birth[filled], _select(change.new, filled)
+    container = change.containers[kind]
+    if move.origin < 0:
+        return new_members(recipe, container, store.mesh, key, birth, new)
+    source, parents = swarm.containers[move.origin], change.parent[filled]
+    stack = swarm.cohorts[source] if stack is None else stack
+    rows = np.where(real, swarm.row[parents], -1).astype(np.int32)
+    near = _near(rows, store.mesh.size)
+    members = stacks.take(stack, store.mesh, rows, near)
+    if move.copied:
+        return members
+    old = _select(change.old, parents)
+    return resize_members(recipe, source, container, store.mesh, members, key, birth, old, new)
+
+
+def _near(rows: np.ndarray, devices: int) -> bool:
+    own = np.arange(devices)[:, None]
+    return bool(((stacks.device_of(rows, devices) == own) | (rows < 0)).all())
+
+
+def _settle(stack, store: Store, move: Move, row, members: Member, rows: int) -> Member:
+    if stack is None:
+        stack = stacks.new_stack(members, store.mesh, rows, store.host)
+    elif stacks.rows_of(stack) < rows:
+        stack = stacks.grow(stack, rows)
+    target = np.where(move.slots >= 0, row[move.slots], -1).astype(np.int32)
+    return stacks.put(stack, store.mesh, target, members, near=True)
+
+
+def _steps(swarm: Swarm, change: Change, move: Move, members: Member) -> np.ndarray:
+    """Steps behind the weights of the members of a move."""
+    slots = move.slots[move.slots >= 0]
+    if move.origin < 0:
+        return np.zeros(len(slots), np.int32)
+    if move.copied:
+        return swarm.step[change.parent[slots]]
+    return np.asarray(members.step)[move.slots >= 0]
 
 
 def _select(genome: Genome, slots: np.ndarray) -> Genome:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import lanes
+from swarmjax import lanes, placement, stacks
 from swarmjax.cohorts import Costs, Load, plan_cohorts
 from swarmjax.members import Member, Recipe
 from swarmjax.models import Architecture, architectures
-from swarmjax.population import Swarm, apply_plan, empty_swarm
+from swarmjax.placement import Layout
+from swarmjax.population import Store, Swarm, apply_plan, empty_swarm
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, Plan
 
@@ -61,13 +62,15 @@ class LocalTrainer:
         """
         self.recipe, self.task, self.seed = recipe, task, seed
         self._members, self._budget, self._chunk, self._report = members, budget, chunk, report
-        self._swarm = empty_swarm(members)
+        self._swarm, self._mesh = empty_swarm(members), placement.make_mesh()
         self._engine = lanes.Engine(
-            recipe, task, jax.random.key(seed), lanes.place_data(task), lambda part: np.zeros(0)
-        )
+            recipe, task, jax.random.key(seed), lanes.place_data(task, self._mesh),
+            lambda part: np.zeros(0),
+        )  # fmt: skip
         self._containers: dict[Architecture, Any] = {}
-        self._layout = lanes.make_layout(members, chunk)
-        self._compiled: set[Any] = set()
+        self._store = Store(self._mesh, chunk)
+        self._largest = members
+        self._layouts: dict[tuple[Any, int], Layout] = {}
 
     def round(self, plan: Plan, frame: Frame) -> Frame:
         """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""
@@ -81,10 +84,11 @@ class LocalTrainer:
         with ThreadPoolExecutor(2) as pool:
             swarm = apply_plan(
                 self.recipe, self._containers, engine.key, self._swarm, frame.genome, plan,
-                lane=self._layout.lane, each=pool.map,
+                self._store, each=pool.map,
             )  # fmt: skip
-            work = self._work(swarm, plan, np.flatnonzero(busy))
-            cohort = partial(self._cohort, engine, swarm, plan)
+            flops = _costs(self.recipe, self.task, plan.genome)
+            work = _work(swarm, np.asarray(plan.steps) * flops, np.flatnonzero(busy))
+            cohort = partial(self._cohort, engine, swarm, plan, flops)
             trained = dict(zip(work, pool.map(cohort, work.items()), strict=True))
         cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
         reports = [report for _, some in trained.values() for report in some]
@@ -94,7 +98,9 @@ class LocalTrainer:
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
         container, row = self._swarm.place(slot)
-        member = jax.tree.map(lambda leaf: np.array(leaf[row]), self._swarm.cohorts[container])
+        rows = np.full((self._mesh.size, self._store.lane), row, np.int32)
+        lane = stacks.take(self._swarm.cohorts[container], self._mesh, rows, near=False)
+        member = jax.tree.map(lambda leaf: np.array(leaf[0, 0]), jax.device_get(lane))
         return Network(container, member, {k: np.asarray(v)[slot] for k, v in genome.items()})
 
     def weights(self, slot: int) -> Member:
@@ -106,32 +112,51 @@ class LocalTrainer:
         found, index = architectures(self.recipe.space, genome)
         counts, each = np.bincount(index), self._budget / self._members
         loads = {a: Load(int(n), n * each) for a, n in zip(found, counts, strict=True)}
-        costs = Costs(lane=lanes.device_mesh().size * self._chunk)
+        costs = Costs(lane=self._mesh.size * self._chunk)
         cohorts = plan_cohorts(self.recipe.family, loads, self.task.batch, costs)
         self._containers = cohorts.containers
         sizes: Counter[Any] = Counter()
         for architecture, load in loads.items():
             sizes[cohorts.containers[architecture]] += int(load.members)
-        self._layout = lanes.make_layout(max(sizes.values()), self._chunk)
+        self._largest = max(sizes.values())
+        layout = placement.make_layout(self._largest, self._mesh, self._chunk)
+        self._store = self._store._replace(lane=layout.chunk * layout.chunks)
         self._report(
             f"programs for {len(found)} architectures: {len(sizes)}, by a cost model that reckons "
             f"{cohorts.seconds:.0f} s with them and {cohorts.separate:.0f} s with one for each"
         )
 
-    def _work(self, swarm: Swarm, plan: Plan, slots: np.ndarray) -> dict[Any, np.ndarray]:
-        """Container -> slots to train or evaluate, the longest work first."""
-        kinds = swarm.kind[slots]
-        work = {swarm.containers[kind]: slots[kinds == kind] for kind in np.unique(kinds)}
-        spent = _costs(self.recipe, self.task, plan.genome) * plan.steps
-        return dict(sorted(work.items(), key=lambda item: -spent[item[1]].sum()))
+    def _layout(self, container: Any, share: int) -> Layout:
+        """The layout of members of one container whose batch `share` devices share."""
+        if (container, share) not in self._layouts:
+            mesh = self._mesh if share == 1 else placement.make_mesh(share)
+            # Few members are worth several devices each: they train one after the other.
+            chunk = self._chunk if share == 1 else 1
+            layout = placement.make_layout(self._largest, mesh, chunk)
+            self._layouts[container, share] = layout
+            several = f", each on {share} devices" if share > 1 else ""
+            self._report(f"compiling a program for {container}{several}")
+        return self._layouts[container, share]
 
-    def _cohort(self, engine, swarm, plan, item):
+    def _cohort(self, engine, swarm, plan, flops, item):
         container, slots = item
-        if container not in self._compiled:
-            self._compiled.add(container)
-            self._report(f"compiling a program for {container}, {len(slots)} members")
-        layout = self._layout
-        return lanes.train_cohort(engine, layout, swarm, container, slots, plan.genome, plan.steps)
+        share, reports = placement.shares(plan.devices, self._mesh.size), []
+        for k in np.unique(share[slots]):
+            layout = self._layout(container, int(k))
+            stack, some = lanes.train_cohort(
+                engine, layout, swarm, container, slots[share[slots] == k], plan.genome,
+                plan.steps, flops,
+            )  # fmt: skip
+            swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
+            reports += some
+        return swarm.cohorts[container], reports
+
+
+def _work(swarm: Swarm, spent: np.ndarray, slots: np.ndarray) -> dict[Any, np.ndarray]:
+    """Container -> slots to train or evaluate, the longest work first."""
+    kinds = swarm.kind[slots]
+    work = {swarm.containers[kind]: slots[kinds == kind] for kind in np.unique(kinds)}
+    return dict(sorted(work.items(), key=lambda item: -spent[item[1]].sum()))
 
 
 def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Frame:

@@ -11,11 +11,12 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
     {"types"},
-    {"space", "activations", "clock", "resources"},
+    {"space", "activations", "placement", "clock", "resources"},
     {"models", "optimizers", "tasks"},
     {"mlp"},
     {"similarity", "breed", "fitness", "policy", "cohorts"},
     {"members", "allocate", "tune", "evolve", "obey", "anomaly"},
+    {"stacks"},
     {"population", "telemetry", "store", "bus", "checkpoint", "presets"},
     {"lanes", "progress"},
     {"train"},

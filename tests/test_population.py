@@ -1,12 +1,14 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import swarmjax as sj
-from swarmjax import mlp, optimizers
+from swarmjax import mlp, optimizers, placement, stacks
 from swarmjax.members import Recipe
 from swarmjax.models import architecture_of
-from swarmjax.population import apply_plan, empty_swarm
+from swarmjax.population import Store, apply_plan, empty_swarm
 from swarmjax.types import Plan
 
 SPACE = sj.Space(
@@ -15,7 +17,9 @@ SPACE = sj.Space(
     width=sj.structure(8, 16),
 )
 RECIPE = Recipe(SPACE, mlp.mlp(SPACE, 5, 3), optimizers.for_space(SPACE))
-N, LANE = 6, 4
+N = 6
+MESH = placement.make_mesh(devices=jax.devices()[:2])
+STORE = Store(MESH, lane=4)
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
 
@@ -51,32 +55,40 @@ def containers(joined=False):
     return {(("depth", d), ("width", w)): box(d, w) for d, w in sizes}
 
 
-def move(swarm, old, asked, joined=False):
-    return apply_plan(RECIPE, containers(joined), KEY, swarm, old, asked, lane=LANE)
+def move(swarm, old, asked, joined=False, store=STORE):
+    return apply_plan(RECIPE, containers(joined), KEY, swarm, old, asked, store)
 
 
-def begin(genes=MIXED, joined=False):
-    return marked(move(empty_swarm(N), genes, plan(genes, fresh=range(N)), joined))
+def begin(genes=MIXED, joined=False, store=STORE):
+    return marked(move(empty_swarm(N), genes, plan(genes, fresh=range(N)), joined, store))
 
 
 def marked(swarm):
     """The swarm with optimizer moments and steps that tell members apart."""
 
     def mark(stack):
-        state = stack.optimizer
-        rows = np.arange(len(stack.step), dtype=np.int32)
-        raise_ = lambda leaf: leaf + rows.reshape(-1, *[1] * (leaf.ndim - 1)) + 1  # noqa: E731
-        first = jax.tree.map(lambda leaf: raise_(np.asarray(leaf)), state.first)
-        return stack._replace(optimizer=state._replace(first=first), step=10 + rows)
+        state, shape = stack.optimizer, stack.step.shape
+        marks = np.arange(stacks.rows_of(stack), dtype=np.int32).reshape(shape)
+        raise_ = lambda leaf: like(leaf, np.asarray(leaf) + spread(marks, leaf) + 1)  # noqa: E731
+        first = jax.tree.map(raise_, state.first)
+        return stack._replace(
+            optimizer=state._replace(first=first), step=like(stack.step, 10 + marks)
+        )
 
-    cohorts = {kind: mark(stack) for kind, stack in swarm.cohorts.items()}
-    step = np.asarray([cohorts[c].step[r] for c, r in map(swarm.place, range(N))])
-    return swarm._replace(cohorts=cohorts, step=step)
+    def spread(marks, leaf):
+        return marks.reshape(*marks.shape, *[1] * (leaf.ndim - 2)).astype(leaf.dtype)
+
+    def like(leaf, values):
+        return values if isinstance(leaf, np.ndarray) else jax.device_put(values, leaf.sharding)
+
+    swarm = swarm._replace(cohorts={kind: mark(stack) for kind, stack in swarm.cohorts.items()})
+    return swarm._replace(step=np.asarray([member(swarm, i).step for i in range(N)]))
 
 
 def member(swarm, slot):
     container, row = swarm.place(slot)
-    return jax.tree.map(lambda leaf: np.asarray(leaf[row]), swarm.cohorts[container])
+    device, place = stacks._address(row, MESH.size)
+    return jax.tree.map(lambda leaf: np.array(leaf)[device, place], swarm.cohorts[container])
 
 
 def outputs(swarm, genes, slot):
@@ -188,7 +200,33 @@ def test_cohorts_may_work_concurrently(joined):
     alone = move(begin(joined=joined), MIXED, asked, joined)
     with ThreadPoolExecutor(3) as pool:
         both = apply_plan(
-            RECIPE, containers(joined), KEY, begin(joined=joined), MIXED, asked,
-            lane=LANE, each=pool.map,
+            RECIPE, containers(joined), KEY, begin(joined=joined), MIXED, asked, STORE,
+            each=pool.map,
         )  # fmt: skip
     assert all(same(member(alone, i), member(both, i)) for i in range(N))
+
+
+PARENTS = st.lists(st.integers(0, N - 1), min_size=N, max_size=N)
+NUMBERS = st.lists(st.integers(0, 1), min_size=N, max_size=N)
+
+
+@settings(max_examples=25)
+@given(PARENTS, NUMBERS, NUMBERS, st.sets(st.integers(0, N - 1)), st.booleans(), st.booleans())
+def test_any_plan_gives_every_slot_what_it_asked_for(parents, deep, wide, fresh, joined, host):
+    """Copies, resized and fresh networks in any pattern, however rows are reused meanwhile."""
+    store = STORE._replace(host=host)
+    before = begin(joined=joined, store=store)
+    states = [member(before, i) for i in range(N)]
+    genes = genome(np.asarray(deep) + 1, 8 + 8 * np.asarray(wide))
+    asked = plan(genes, parent=parents, fresh=list(fresh))
+    after = move(before, MIXED, asked, joined, store)
+    for i in range(N):
+        same_kind = all(genes[k][i] == MIXED[k][parents[i]] for k in ("depth", "width"))
+        if i not in fresh and same_kind:
+            assert same(member(after, i), states[parents[i]])
+        else:
+            count = int(member(after, i).optimizer.count)
+            assert count == 0 and int(member(after, i).step) == after.step[i]
+        assert after.step[i] == member(after, i).step
+    born = [i for i in range(N) if i in fresh or parents[i] != i]
+    assert after.birth[born].tolist() == list(range(N, N + len(born)))
