@@ -67,9 +67,9 @@ class Report(NamedTuple):
     finite: Array
 
 
-def place_data(task: Task, mesh: Mesh) -> tuple[Data, Data]:
+def place_data(data: tuple[Data, Data], mesh: Mesh) -> tuple[Data, Data]:
     """Training and validation examples on every device."""
-    return jax.device_put((task.train, task.valid), NamedSharding(mesh, P()))
+    return jax.device_put(data, NamedSharding(mesh, P()))
 
 
 def make_deck(task: Task, seed: int, round: int, part: int) -> np.ndarray:
@@ -131,7 +131,8 @@ def train_cohort(
 def _run_lane(engine, layout, container, real, members, birth, genes, steps):
     busy = real.reshape(layout.groups, layout.chunks, layout.chunk).any(axis=2)
     chunks = busy.sum(axis=1).astype(np.int32)
-    static, shared = (engine.recipe, engine.task, layout, container), (engine.data, engine.key)
+    static = (engine.recipe, engine.task, layout, container)
+    shared = (place_data(engine.data, layout.mesh), engine.key)
     parts, total = max(1, -(-int(steps.max()) // DECK)), None
     for part in range(parts):
         left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)

@@ -16,11 +16,8 @@ import numpy as np
 
 from swarmjax.activations import ACTIVATIONS, activate, coefficients
 from swarmjax.models import Family, Sizes
-from swarmjax.space import Choice, Space
-from swarmjax.types import InputError
-
-# Key of the last layer, the same however many hidden layers come before it.
-_HEAD = 2**15
+from swarmjax.padded import activation_names, check_sizes, draw, layer_ids, lecun
+from swarmjax.space import Space
 
 
 class MLP(nn.Module):
@@ -54,9 +51,9 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
     Raises:
         InputError: an activation is unknown, or depth or width is not a positive whole number.
     """
-    names = _activations(space)
+    names = activation_names(space)
     for gene in ("depth", "width"):
-        _check_sizes(space, gene)
+        check_sizes(space, gene)
     table = coefficients(names)
     idempotent = np.asarray([name == "relu" for name in names])
 
@@ -107,32 +104,16 @@ def _init_dense(key, box, features, outputs, sizes):
     depth, width, _ = sizes
     names = [f"Dense_{i}" for i in range(box.depth)] + ["head"]
     rows = [features] + [box.width] * box.depth
-    draws = _draw(key, rows, max(box.width, outputs))
+    draws = draw(key, layer_ids(rows), max(box.width, outputs))
     params = {}
-    for i, (name, draw) in enumerate(zip(names, draws, strict=True)):
+    for i, (name, drawn) in enumerate(zip(names, draws, strict=True)):
         columns, fan_out = (outputs, outputs) if name == "head" else (box.width, width)
         fan_in = width if i else features
         used = (jnp.arange(rows[i])[:, None] < fan_in) & (jnp.arange(columns) < fan_out)[None]
         used &= (name == "head") | (i < depth)
-        scale = jnp.sqrt(3.0 / jnp.asarray(fan_in, jnp.float32))
-        kernel = jnp.where(used, draw[:, :columns] * scale, 0.0)
+        kernel = jnp.where(used, lecun(drawn[:, :columns], fan_in), 0.0)
         params[name] = {"kernel": kernel, "bias": jnp.zeros(columns)}
     return params
-
-
-def _draw(key, rows, columns):
-    """Uniform draws in `[-1, 1)` for layers of `rows` rows each, the head last.
-
-    One key per row, and only exact arithmetic on its bits: an entry's value then does not depend,
-    to the last bit, on how far a kernel is padded.
-    """
-    places = [*range(len(rows) - 1), _HEAD]
-    rows_of = [place * 2**16 + np.arange(n) for place, n in zip(places, rows, strict=True)]
-    ids = np.concatenate(rows_of).astype(np.uint32)
-    # One generator for all layers, since each one in a program costs a second to compile.
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
-    draws = jax.vmap(lambda k: jax.random.uniform(k, (columns,), minval=-1.0, maxval=1.0))(keys)
-    return jnp.split(draws, np.cumsum(rows)[:-1])
 
 
 def _forward(params, x, depth, deepest, coefficient):
@@ -163,24 +144,3 @@ def _crop_dense(params, box):
     head = params["head"]
     out[f"Dense_{box.depth}"] = {"kernel": head["kernel"][: box.width], "bias": head["bias"]}
     return out
-
-
-def _activations(space: Space) -> tuple[str, ...]:
-    gene = space["activation"] if "activation" in space else Choice(("relu",))
-    options = gene.options if isinstance(gene, Choice) else ()
-    names = tuple(str(option) for option in options)
-    if not names or any(name not in ACTIVATIONS for name in names):
-        raise InputError(
-            f"gene 'activation' must choose among {', '.join(ACTIVATIONS)}; "
-            f"got {', '.join(names) or 'a range'}"
-        )
-    return names
-
-
-def _check_sizes(space: Space, name: str) -> None:
-    if name not in space:
-        return
-    gene = space[name]
-    sizes = gene.options if isinstance(gene, Choice) and gene.structural else ()
-    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-        raise InputError(f"gene {name!r} must be structure(...) of whole numbers >= 1, got {gene}")

@@ -92,8 +92,6 @@ def _check_unsupported(plan: Plan, members: int) -> None:
     _require(
         np.asarray(plan.operator) == 0, "operator", np.asarray(plan.operator), "is no operator"
     )
-    devices = np.asarray(plan.devices)
-    _require(devices == 1, "devices", devices, "is not supported: every member has one device")
 
 
 def _check_array(field: str, values: object, members: int) -> None:

@@ -100,7 +100,7 @@ def _address(row, devices):
     return device_of(row, devices), row // (BLOCK * devices) * BLOCK + row % BLOCK
 
 
-# Where the results go is said to `jit` too: a stack may come from a mesh of other groups.
+# Shardings are said to `jit` too, since a stack may come from a mesh of other groups.
 @cache
 def _taker(mesh, near):
     senders = "batch" if near else _DEVICES
@@ -112,11 +112,9 @@ def _taker(mesh, near):
         own = 0 if near else jax.lax.axis_index("member")
         return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, own, 1), sent)
 
-    take = jax.shard_map(
-        shard, mesh=mesh, in_specs=(P(_DEVICES), P("member") if near else P()),
-        out_specs=P("member"), check_vma=False,
-    )  # fmt: skip
-    return jax.jit(take, out_shardings=NamedSharding(mesh, P("member")))
+    given, made = (P(_DEVICES), P("member") if near else P()), P("member")
+    take = jax.shard_map(shard, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
+    return jax.jit(take, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made))
 
 
 @cache
@@ -129,11 +127,15 @@ def _putter(mesh, near):
         write = lambda leaf, new: leaf.at[0, place].set(new, mode="drop")  # noqa: E731
         return jax.tree.map(write, stack, members)
 
-    put = jax.shard_map(
-        shard, mesh=mesh, in_specs=(P(_DEVICES), P("member") if near else P(), P("member")),
-        out_specs=P(_DEVICES), check_vma=False,
-    )  # fmt: skip
-    return jax.jit(put, donate_argnums=0, out_shardings=NamedSharding(mesh, P(_DEVICES)))
+    given, made = (P(_DEVICES), P("member") if near else P(), P("member")), P(_DEVICES)
+    put = jax.shard_map(shard, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
+    return jax.jit(
+        put, donate_argnums=0, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made)
+    )
+
+
+def _on(mesh, specs):
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
 
 
 def _mine(mesh, rows):

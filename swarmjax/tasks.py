@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swarmjax import corpus
+from swarmjax.data import Data, check_labels, checked, outputs_needed
 from swarmjax.types import Array, InputError
 
 Measure = Callable[[jax.Array, jax.Array], jax.Array]
 
-# More outputs than this are a mistake in the labels rather than classes.
-_MOST_CLASSES = 2**17
-
-
-class Data(NamedTuple):
-    """Examples: `x` `[n, ...]` float32 or int32, targets `y` `[n]` int32 or `[n, k]` float32."""
-
-    x: np.ndarray
-    y: np.ndarray
+# Of the text: characters told apart, and windows to validate and to test on.
+_CHARACTERS, _HELD_OUT = 95, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +31,8 @@ class Task:
         train: examples that weights are fitted to.
         valid: examples that members are compared by.
         test: examples for the final result only, or None.
-        outputs: numbers a network must return for one example.
-        loss: `loss(outputs [B, k], y [B, ...]) -> [B]` loss of each example.
+        outputs: numbers a network must return for one example, or for each token of it.
+        loss: `loss(outputs [B, k] or [B, T, k], y [B, ...]) -> [B]` loss of each example.
         metrics: name -> `metric(outputs [n, k], y [n, ...]) -> []`, measured on `valid` and `test`.
         batch: examples in a training step.
     """
@@ -64,35 +60,34 @@ def task(
 ) -> Task:
     """A task from `(x, y)` arrays that are already split.
 
-    Integer targets `[n]` make it a classification (cross entropy, accuracy), real ones `[n]` or
-    `[n, k]` a regression (squared error, R2), unless `loss` and `metrics` say otherwise. `batch` is
-    64 unless there are fewer training examples.
+    What the targets are decides the loss and the metrics, unless these are given:
+
+    - integers `[n]`: a classification (cross entropy, accuracy);
+    - integers `[n, T]` beside integer inputs `[n, T]`: next tokens. A network returns `[n, T, k]`
+      for a vocabulary of `k`; mean cross entropy of an example's tokens, accuracy of tokens,
+      perplexity. The task does not shift: `y[:, t]` is what follows `x[:, :t + 1]`;
+    - all others, `[n]` or `[n, k]`: a regression (squared error, R2).
+
+    `batch` is 64 unless there are fewer training examples.
 
     Raises:
-        InputError: data holds NaN or infinity, lengths or shapes differ, labels are negative, a
-            split is empty, there are fewer training examples than `batch`, or `outputs` does not
-            fit the targets.
+        InputError: data holds NaN or infinity, lengths or shapes differ, labels are negative,
+            one-hot, counted from 1 or real numbers 0 and 1, a split is empty, there are fewer
+            training examples than `batch`, or `outputs` does not fit the targets.
     """
-    splits = [_data(label, s) for label, s in (("train", train), ("valid", valid), ("test", test))]
-    splits = _same_inputs(splits)
+    splits = checked(train, valid, test)
     given = [data for data in splits if data is not None]
-    for data in given[1:]:
-        _check_same(given[0], data)
     examples = len(given[0].x)
     batch = min(64, examples) if batch is None else batch
     if not 1 <= batch <= examples:
         raise InputError(f"batch {batch} does not fit {examples} training examples; lower batch")
-    classes = given[0].y.dtype == np.int32
-    needed = int(max(d.y.max() for d in given)) + 1 if classes else int(given[0].y.shape[1])
-    if outputs is None:
-        outputs = needed
-    if loss is None and (outputs < needed if classes else outputs != needed):
-        raise InputError(f"outputs {outputs} does not fit the targets, which need {needed}")
-    loss = loss or (cross_entropy if classes else squared_error)
-    if metrics is None:
-        metrics = {"accuracy": accuracy} if classes else {"r2": r2}
+    if loss is None:
+        check_labels(given, outputs)
+    outputs = outputs_needed(given) if outputs is None else outputs
+    usual = _MEASURES[given[0].kind]
+    metrics = usual[1] if metrics is None else metrics
     _check_names(metrics)
-    return Task(name, splits[0], splits[1], splits[2], outputs, loss, dict(metrics), batch)  # pyright: ignore[reportArgumentType]
+    return Task(name, *splits, outputs, loss or usual[0], dict(metrics), batch)
 
 
 def arrays(
@@ -102,7 +97,7 @@ def arrays(
 
     Args:
         x: `[n, ...]` inputs.
-        y: `[n]` class numbers, or `[n]` or `[n, k]` real targets.
+        y: `[n]` class numbers, `[n, T]` next tokens, or `[n]` or `[n, k]` real targets.
         name: a short label.
         valid: share of examples to compare members by.
         test: share of examples for the final result.
@@ -123,9 +118,16 @@ def arrays(
     return task(name, (x[parts[2]], y[parts[2]]), (x[parts[1]], y[parts[1]]), held, **options)
 
 
+def output_shape(task: Task, examples: int) -> tuple[int, ...]:
+    """The shape of what a network must return for so many examples."""
+    data = task.valid
+    return (examples, *(data.y.shape[1:] if data.kind == "tokens" else ()), task.outputs)
+
+
 def cross_entropy(outputs: jax.Array, y: jax.Array) -> jax.Array:
-    """Cross entropy `[B]` of logits `[B, k]` against class numbers `[B]`."""
-    return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+    """Cross entropy `[B]` of logits `[B, ..., k]` against class numbers `[B, ...]`, a mean."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+    return jnp.mean(losses, axis=range(1, losses.ndim))
 
 
 def squared_error(outputs: jax.Array, y: jax.Array) -> jax.Array:
@@ -134,8 +136,18 @@ def squared_error(outputs: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def accuracy(outputs: jax.Array, y: jax.Array) -> jax.Array:
-    """Share of examples whose largest logit is the right class."""
+    """Share of examples, or of tokens, whose largest logit is the right class."""
     return jnp.mean(jnp.argmax(outputs, axis=-1) == y)
+
+
+def perplexity(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """Exponential of the mean cross entropy: as good as a guess among so many tokens."""
+    return jnp.exp(jnp.mean(cross_entropy(outputs, y)))
+
+
+def bits_per_character(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean cross entropy in bits, where tokens are characters."""
+    return jnp.mean(cross_entropy(outputs, y)) / math.log(2.0)
 
 
 def r2(outputs: jax.Array, y: jax.Array) -> jax.Array:
@@ -185,11 +197,35 @@ def teacher() -> Task:
     return task("teacher", splits[0], splits[1], splits[2])
 
 
+def text(length: int = 64) -> Task:
+    """The next character of Python's own help pages in English, about 370 kB, in windows.
+
+    Training, validation and test windows come from parts of the text that follow one another.
+    """
+    help = corpus.python_help()
+    codes = corpus.encode(help, corpus.vocabulary(help, _CHARACTERS))
+    parts = np.split(codes, [len(codes) * 8 // 10, len(codes) * 9 // 10])
+    train, valid, test = (
+        corpus.windows(part, length, most)
+        for part, most in zip(parts, (None, _HELD_OUT, _HELD_OUT), strict=True)
+    )
+    metrics = {"accuracy": accuracy, "bits_per_character": bits_per_character}
+    outputs = _CHARACTERS + 1
+    return task("text", train, valid, test, metrics=metrics, outputs=outputs, batch=16)
+
+
+_MEASURES: dict[str, tuple[Measure, Mapping[str, Measure]]] = {
+    "classes": (cross_entropy, {"accuracy": accuracy}),
+    "tokens": (cross_entropy, {"accuracy": accuracy, "perplexity": perplexity}),
+    "numbers": (squared_error, {"r2": r2}),
+}
+
 TASKS: dict[str, Callable[[], Task]] = {
     "digits": digits,
     "digits-noisy": digits_noisy,
     "spirals": spirals,
     "teacher": teacher,
+    "text": text,
 }
 
 
@@ -205,61 +241,6 @@ def _check_names(metrics: Mapping[str, Measure]) -> None:
     for name in metrics:
         if not (name.isidentifier() and name.isascii()) or name == "loss":
             raise InputError(f"metric name {name!r} must be an identifier other than 'loss'")
-
-
-def _data(label: str, split: tuple[Any, Any] | None) -> Data | None:
-    if split is None:
-        return None
-    try:
-        x, y = _inputs(label, split[0]), np.asarray(split[1])
-        real = y.astype(np.float32)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{label} data must be arrays of numbers: {error}") from None
-    if len(x) != len(y) or len(x) == 0:
-        raise InputError(f"{label} data has {len(x)} inputs and {len(y)} targets; need equal, > 0")
-    for part, values in (("inputs", x), ("targets", real)):
-        bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-        if bad.any():
-            raise InputError(
-                f"{label} {part} hold NaN or infinity in {bad.sum()} of {len(x)} examples, "
-                f"first at {int(bad.argmax())}; clean the data first"
-            )
-    if y.dtype.kind in "iub" and y.ndim == 1:
-        if y.min() < 0 or y.max() >= _MOST_CLASSES:
-            raise InputError(
-                f"{label} labels must be class numbers from 0 to {_MOST_CLASSES - 1}, got "
-                f"{y.min()} to {y.max()}; for a regression make them real numbers"
-            )
-        return Data(x, y.astype(np.int32))
-    return Data(x, real.reshape(len(y), -1))
-
-
-def _inputs(label: str, given: Any) -> np.ndarray:
-    """Inputs as float32, or as int32 where they are whole numbers (tokens, pixels)."""
-    x = np.asarray(given)
-    if x.dtype.kind == "c":
-        raise InputError(f"{label} inputs are complex; split them into real and imaginary parts")
-    if x.dtype.kind in "iu" and abs(x).max(initial=0) < 2**31:
-        return x.astype(np.int32)
-    # What float32 cannot hold becomes infinite, and is refused as such.
-    with np.errstate(over="ignore"):
-        return x.astype(np.float32)
-
-
-def _same_inputs(splits: list[Data | None]) -> list[Data | None]:
-    """Whole numbers as inputs only if they are so in every split."""
-    if len({data.x.dtype for data in splits if data is not None}) == 1:
-        return splits
-    return [data and data._replace(x=data.x.astype(np.float32)) for data in splits]
-
-
-def _check_same(first: Data, other: Data) -> None:
-    if first.x.shape[1:] != other.x.shape[1:]:
-        raise InputError(f"inputs differ in shape: {first.x.shape[1:]} and {other.x.shape[1:]}")
-    if first.y.dtype != other.y.dtype or first.y.shape[1:] != other.y.shape[1:]:
-        raise InputError(f"targets differ: {first.y.dtype} and {other.y.dtype}, or their shapes")
 
 
 def measure(task: Task, outputs: Array, y: Array) -> dict[str, jax.Array]:

@@ -64,7 +64,7 @@ class LocalTrainer:
         self._members, self._budget, self._chunk, self._report = members, budget, chunk, report
         self._swarm, self._mesh = empty_swarm(members), placement.make_mesh()
         self._engine = lanes.Engine(
-            recipe, task, jax.random.key(seed), lanes.place_data(task, self._mesh),
+            recipe, task, jax.random.key(seed), lanes.place_data((task.train, task.valid), self._mesh),
             lambda part: np.zeros(0),
         )  # fmt: skip
         self._containers: dict[Architecture, Any] = {}

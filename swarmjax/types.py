@@ -27,7 +27,8 @@ class Plan(NamedTuple):
         mate: `[N]` int32 slot of the second parent (itself: none, which is all that is supported).
         operator: `[N]` int32 how parent and mate combine (0: not, the only one so far).
         steps: `[N]` int32 training steps granted this round.
-        devices: `[N]` int32 devices that share this member's batch (1, the only number so far).
+        devices: `[N]` int32 devices that share this member's batch; the trainer takes the largest
+            divisor of the devices it has that is not above.
         fresh: `[N]` bool, start from new weights; `parent` is then ignored.
         genome: gene name -> `[N]` values in the gene's own units (choices: option index).
     """

@@ -46,7 +46,7 @@ def some(count, share=1):
 
 def engine(recipe, task, mesh=MESH, shift=0):
     deck = np.roll(lanes.make_deck(task, 0, 0, 0), -shift, axis=0)
-    data = lanes.place_data(task, mesh)
+    data = lanes.place_data((task.train, task.valid), mesh)
     return lanes.Engine(recipe, task, jax.random.key(0), data, lambda part: deck)
 
 

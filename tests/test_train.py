@@ -110,3 +110,31 @@ def test_a_network_is_a_copy_that_later_rounds_do_not_touch(begun):
         now.member.variables["params"]["head"]["kernel"],
         taken.member.variables["params"]["head"]["kernel"],
     )
+
+
+def test_promising_members_may_have_several_devices(recipe, task, begun):
+    """Batches split over 2, 4 and 8 devices give the weights of one, up to rounding."""
+    _, frame, _ = begun
+
+    def twice(devices):
+        told = []
+        trainer = LocalTrainer(recipe, task, members=N, budget=600, seed=0, report=told.append)
+        first = first_frame(recipe, task, N, frame.genome)
+        first = first._replace(remaining=np.asarray(600, np.int32))
+        plan = keep(first)._replace(fresh=np.ones(N, bool), steps=np.full(N, 6, np.int32))
+        after = trainer.round(plan._replace(devices=np.asarray(devices, np.int32)), first)
+        copies = keep(after)._replace(
+            parent=np.asarray([3, 1, 2, 3, 4, 5], np.int32), steps=np.full(N, 5, np.int32),
+            devices=np.asarray(devices[::-1], np.int32),
+            genome={k: np.asarray(v)[[3, 1, 2, 3, 4, 5]] for k, v in after.genome.items()},
+        )  # fmt: skip
+        after = trainer.round(copies, after)
+        return [trainer.weights(i) for i in range(N)], after, told
+
+    alone, expected, _ = twice([1] * N)
+    several, got, told = twice([1, 2, 4, 8, 3, 1])
+    assert sum("each on" in line for line in told) == 3
+    for a, b in zip(alone, several, strict=True):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
+    np.testing.assert_allclose(got.loss, expected.loss, rtol=1e-4)
+    assert got.total_steps.tolist() == expected.total_steps.tolist() == [11] * N
