@@ -11,9 +11,10 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
     {"types"},
-    {"space", "activations", "placement", "clock", "resources"},
-    {"models", "optimizers", "tasks"},
-    {"mlp"},
+    {"space", "activations", "placement", "clock", "corpus", "data", "resources"},
+    {"models", "optimizers", "tasks", "convolution", "padded"},
+    {"mlp", "cnn", "transformer"},
+    {"families"},
     {"similarity", "breed", "fitness", "policy", "cohorts"},
     {"members", "allocate", "tune", "evolve", "obey", "anomaly"},
     {"stacks"},
