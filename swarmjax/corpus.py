@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -12,7 +13,8 @@ from swarmjax.types import InputError
 def python_help() -> str:
     """The text that Python's `help()` shows on topics, about 370 kB; versions of Python differ.
 
-    Paragraphs that several topics share are kept once, so that no part of the text repeats another.
+    Paragraphs that several topics share are kept once, and long gaps and rules in tables are cut
+    short, so that no part of the text repeats another.
 
     Raises:
         InputError: this Python comes without it.
@@ -21,10 +23,10 @@ def python_help() -> str:
         from pydoc_data.topics import topics
     except ImportError:
         raise InputError("this Python has no pydoc_data, the text of its help()") from None
-    paragraphs = (part for name in sorted(topics) for part in topics[name].split("\n\n"))
+    whole = "\n\n".join(topics[name].strip() for name in sorted(topics))
     # The same sentence may stand deeper in another topic, or be broken into other lines.
-    distinct = {" ".join(part.split()): part for part in paragraphs}
-    return "\n\n".join(distinct.values())
+    distinct = {" ".join(part.split()): part for part in re.split(r"\n\s*\n", whole)}
+    return re.sub(r"(.)\1{8,}", lambda run: run[0][:8], "\n\n".join(distinct.values()))
 
 
 def vocabulary(text: str, size: int) -> str:

@@ -204,6 +204,64 @@ def test_measure_gives_loss_and_metrics_by_bare_name():
     np.testing.assert_allclose(scores["loss"], 4.5, rtol=1e-3)
 
 
+def test_next_token_targets_make_a_sequence_task():
+    x = np.arange(24).reshape(8, 3) % 7
+    task = tasks.task("t", (x, (x + 1) % 7), (x, (x + 1) % 7))
+    assert (task.outputs, task.loss, task.batch) == (7, cross_entropy, 8)
+    assert dict(task.metrics) == {"accuracy": accuracy, "perplexity": tasks.perplexity}
+    assert task.train.y.shape == (8, 3)
+    assert tasks.output_shape(task, 2) == (2, 3, 7)
+    assert arrays(x, (x + 1) % 7, valid=0.25, test=0.25).train.y.shape == (4, 3)
+    # Beside real inputs whole numbers are a regression, as before.
+    assert tasks.output_shape(arrays(x / 2, x), 5) == (5, 3)
+    assert tasks.output_shape(arrays(x / 2, x[:, 0]), 5) == (5, 7)
+
+
+def test_sequence_measures_by_hand():
+    share = np.float32([[[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]], [[0.25, 0.25, 0.5]] * 2])
+    y = jnp.int32([[0, 2], [1, 2]])
+    logits = jnp.log(share) + 3.0
+    # Bits of the right tokens: 1 and 3, then 2 and 1.
+    np.testing.assert_allclose(cross_entropy(logits, y), np.log(2) * np.float32([2, 1.5]), 1e-5)
+    np.testing.assert_allclose(tasks.bits_per_character(logits, y), 1.75, rtol=1e-5)
+    np.testing.assert_allclose(tasks.perplexity(logits, y), 2**1.75, rtol=1e-5)
+    assert accuracy(logits, y) == 0.5
+
+
+def test_text_asks_for_the_next_character(built):
+    task = built["text"]
+    assert (task.outputs, task.batch, set(task.metrics)) == (
+        96, 16, {"accuracy", "bits_per_character"},
+    )  # fmt: skip
+    for x, y in splits(task):
+        assert x.shape == y.shape and x.shape[1] == 64 and x.dtype == y.dtype == np.int32
+        np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+        assert x.min() >= 0 and y.max() < task.outputs
+    assert len(task.valid.x) == len(task.test.x) == 256
+    again = tasks.text()
+    np.testing.assert_array_equal(task.train.x, again.train.x)
+    assert tasks.text(length=32).valid.x.shape == (256, 32)
+
+
+def test_text_splits_share_no_window(built):
+    """Training windows follow one another; no other window lies in what they show."""
+    task = built["text"]
+    shown = np.append(task.train.x.ravel(), task.train.y[-1, -1]).astype("<u1").tobytes()
+    np.testing.assert_array_equal(task.train.x[1:, 0], task.train.y[:-1, -1])
+    held = [*task.valid.x, *task.test.x]
+    assert len({x.tobytes() for x in held}) == len(held)
+    assert all(x.astype("<u1").tobytes() not in shown for x in held)
+
+
+def test_labels_put_wrongly_need_a_loss_of_ones_own():
+    with pytest.raises(InputError, match="one-hot"):
+        arrays(X, np.eye(3)[Y])
+    with pytest.raises(InputError, match="all 0 or 1"):
+        arrays(X, 1.0 * (Y > 1))
+    assert arrays(X, 1.0 * (Y > 1), loss=squared_error).outputs == 1
+    assert arrays(X, np.eye(3)[Y], loss=squared_error).outputs == 3
+
+
 def test_booleans_are_classes_and_a_small_task_gets_a_small_batch():
     x = np.random.default_rng(0).normal(size=(40, 2))
     task = tasks.arrays(x, x[:, 0] > 0)
