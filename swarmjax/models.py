@@ -1,8 +1,8 @@
 """Families of networks: how a genome becomes a Flax model that the engine can train.
 
 A *container* is a shape into which several architectures fit by zero padding; one compiled program
-trains one container. A family is pure functions over one member's variables. The built-in family
-is in `mlp`; `flax_family` makes one from any Flax module.
+trains one container. A family is pure functions over one member's variables. The built-in families
+are in `families`; `flax_family` makes one from any Linen module, `nnx_family` from any NNX module.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from swarmjax.space import Option, Space
 from swarmjax.types import Array, InputError, Key
@@ -55,7 +54,7 @@ class Family(NamedTuple):
     cover: Callable[[Any, Any], Any]
     flops: Callable[[Any, Architecture], float]
     crop: Callable[[Variables, Architecture], Variables]
-    build: Callable[[Mapping[str, Option]], nn.Module]
+    build: Callable[[Mapping[str, Option]], Any]
     genes: frozenset[str]
     sizes: Callable[[Any, Numbers], Sizes] | None
     layers: Callable[[Any, Numbers], Any] | None
@@ -76,7 +75,7 @@ class Sizes(NamedTuple):
 
 
 def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) -> Family:
-    """A family from a user's Flax module: one container for each distinct architecture.
+    """A family from a user's Linen module: one container for each distinct architecture.
 
     Args:
         space: its structural genes are passed to `module` by name.
@@ -87,7 +86,13 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
     Raises:
         InputError: a structural gene is not a parameter of `module`.
     """
-    _check_parameters(space, module)
+    if isinstance(module, nn.Module):
+        raise InputError(
+            f"model must be a module class or a function that returns a module, got an instance of "
+            f"{type(module).__name__}; pass the class"
+        )
+    taken = inspect.signature(module).parameters
+    check_parameters(space, name_of(module), taken, {"name", "parent"})
 
     def make(architecture):
         return module(**dict(architecture))
@@ -95,18 +100,31 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
     def init(key, architecture, numbers):
         keys = {"params": key, "dropout": jax.random.fold_in(key, 1)}
         net = make(architecture)
-        return dict(net.init(keys, jnp.asarray(example), **_arguments(net, numbers, train=False)))
+        return dict(
+            net.init(keys, jnp.asarray(example), **call_arguments(net, numbers, train=False))
+        )
 
     def apply(architecture, variables, x, numbers, key=None, deepest=None):
         del deepest
         net = make(architecture)
         if key is None:
-            return net.apply(variables, x, **_arguments(net, numbers, train=False)), {}
+            return net.apply(variables, x, **call_arguments(net, numbers, train=False)), {}
         others = [name for name in variables if name != "params"]
-        arguments = _arguments(net, numbers, train=True)
+        arguments = call_arguments(net, numbers, train=True)
         # Linen serves streams of other names from `params`.
         rngs = {"dropout": key, "params": jax.random.fold_in(key, 1)}
         return net.apply(variables, x, rngs=rngs, mutable=others, **arguments)
+
+    return module_family(space, make, init, apply)  # pyright: ignore[reportArgumentType]
+
+
+def module_family(
+    space: Space,
+    make: Callable[[Architecture], Any],
+    init: Callable[[Key, Any, Numbers], Variables],
+    apply: Callable[..., tuple[jax.Array, Variables]],
+) -> Family:
+    """A family of networks that are not padded: each architecture is its own container."""
 
     @cache
     def flops(architecture, member):
@@ -117,7 +135,7 @@ def flax_family(space: Space, module: Callable[..., nn.Module], example: Array) 
 
     return Family(
         init=init,
-        apply=apply,  # pyright: ignore[reportArgumentType]
+        apply=apply,
         contain=lambda architecture: architecture,
         cover=lambda a, b: a if a == b else None,
         flops=flops,
@@ -153,39 +171,38 @@ def name_of(module: Callable[..., Any]) -> str:
     return getattr(module, "__name__", type(module).__name__)
 
 
-def _check_parameters(space: Space, module: Callable[..., Any]) -> None:
-    if isinstance(module, nn.Module):
-        raise InputError(
-            f"model must be a module class or a function that returns a module, got an instance of "
-            f"{type(module).__name__}; pass the class"
-        )
-    if isinstance(module, type) and issubclass(module, nnx.Module):
-        raise InputError(f"{module.__name__} is an NNX module; write it in Linen (flax.linen)")
-    parameters = inspect.signature(module).parameters.values()
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+def first_architecture(space: Space) -> Architecture:
+    """The architecture of the first options."""
+    return tuple((name, space[name].options[0]) for name in space.structural)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def check_parameters(
+    space: Space, name: str, taken: Mapping[str, inspect.Parameter], others: set[str]
+) -> None:
+    """Raises InputError if model `name` does not take every structural gene; `others` are none."""
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
         return
-    accepted = {p.name for p in parameters} - {"name", "parent"}
+    accepted = set(taken) - others
     for gene in space.structural:
         if gene not in accepted:
             raise InputError(
-                f"structural gene {gene!r} is not a parameter of {name_of(module)}, which takes "
+                f"structural gene {gene!r} is not a parameter of {name}, which takes "
                 f"{', '.join(sorted(accepted)) or 'none'}; make it a choice or rename it"
             )
 
 
-def _genes_read(space: Space, make: Callable[[Architecture], nn.Module]) -> frozenset[str]:
+def call_arguments(net: Any, numbers: Numbers, train: bool) -> dict[str, Any]:
+    """What the module's `__call__` wants to know besides its input."""
+    wanted = inspect.signature(net.__call__).parameters
+    offered = {"train": train, "genome": dict(numbers)}
+    return {name: value for name, value in offered.items() if name in wanted}
+
+
+def _genes_read(space: Space, make: Callable[[Architecture], Any]) -> frozenset[str]:
     """All genes if the module's `__call__` takes `genome`, else those that shape it."""
-    first = tuple((name, space[name].options[0]) for name in space.structural)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        wanted = "genome" in _arguments(make(first), {}, train=False)
+        wanted = "genome" in call_arguments(make(first_architecture(space)), {}, train=False)
     except Exception as error:
         line = next(iter(str(error).splitlines()), "")
         raise InputError(f"the model cannot be made: {type(error).__name__}: {line}") from error
     return frozenset(dict(space.genes)) if wanted else frozenset(space.structural)
-
-
-def _arguments(net: nn.Module, numbers: Numbers, train: bool) -> dict[str, Any]:
-    """What the module's `__call__` wants to know besides its input."""
-    wanted = inspect.signature(net.__call__).parameters  # pyright: ignore[reportFunctionMemberAccess]
-    offered = {"train": train, "genome": dict(numbers)}
-    return {name: value for name, value in offered.items() if name in wanted}
