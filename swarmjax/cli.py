@@ -6,11 +6,14 @@ import contextlib
 import importlib.util
 import json
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -175,7 +178,9 @@ def _train(experiment: Experiment, options: Options) -> None:
             viewers.append(subprocess.Popen([*command, "--browser"]))
 
     try:
-        result = run(experiment, display=progress.Terminal(), started=started)
+        display = progress.Terminal()
+        with _stop_announced(display):
+            result = run(experiment, display=display, started=started)
         _conclude(result)
         for viewer in viewers:
             print("the dashboard stays open until Ctrl-C")
@@ -183,6 +188,25 @@ def _train(experiment: Experiment, options: Options) -> None:
     finally:
         for viewer in viewers:
             viewer.terminate()
+
+
+@contextlib.contextmanager
+def _stop_announced(display: progress.Display) -> Iterator[None]:
+    """Says at once that Ctrl-C was heard: what the devices are at is finished first."""
+
+    def heard(number: int, frame: object) -> None:
+        del number, frame
+        display.note("stopping after the current lane or compilation")
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _conclude(result: Result) -> None:

@@ -8,21 +8,22 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from swarmjax.types import Array, Frame, InputError
+from swarmjax.types import Array, Frame, InputError, namespace
 
-Goal = Callable[[Frame], jax.Array]
+Goal = Callable[[Frame], Array]
 
 
-def metric(frame: Frame, name: str) -> jax.Array:
+def metric(frame: Frame, name: str) -> Array:
     """The validation metric `name`, `[N]`; raises InputError, naming what there is, without it."""
     if name not in frame.metrics:
         known = ", ".join(sorted(frame.metrics)) or "no metric"
         raise InputError(f"the goal needs {name}, but the task reports {known}; choose among these")
-    return jnp.asarray(frame.metrics[name])
+    return frame.metrics[name]
 
 
-def accuracy(frame: Frame) -> jax.Array:
+def accuracy(frame: Frame) -> Array:
     """Prediction quality `[N]` in `[0, 1]`, so that one goal serves every task.
 
     It is `valid_accuracy`; for a task without it `valid_r2` clipped at 0; else the `loss` term.
@@ -32,23 +33,28 @@ def accuracy(frame: Frame) -> jax.Array:
     return r2(frame) if "valid_r2" in frame.metrics else loss(frame)
 
 
-def loss(frame: Frame) -> jax.Array:
+def loss(frame: Frame) -> Array:
     """`1 / (1 + valid_loss)`, `[N]`; below a loss of 0 it goes on rising, towards 2."""
     value = metric(frame, "valid_loss")
-    share = jnp.abs(value) / (1.0 + jnp.abs(value))
-    return 1.0 - jnp.sign(value) * share
+    xp = namespace(value)
+    with np.errstate(invalid="ignore"):
+        share = xp.abs(value) / (1.0 + xp.abs(value))
+    return 1.0 - xp.sign(value) * share
 
 
-def r2(frame: Frame) -> jax.Array:
+def r2(frame: Frame) -> Array:
     """`valid_r2` clipped at 0, `[N]`."""
-    return jnp.maximum(metric(frame, "valid_r2"), 0.0)
+    value = metric(frame, "valid_r2")
+    return namespace(value).maximum(value, 0.0)
 
 
-def efficiency(frame: Frame) -> jax.Array:
+def efficiency(frame: Frame) -> Array:
     """`accuracy` per floating-point operation of a step, `[N]` as a share of the living's best."""
-    gain = accuracy(frame) / jnp.maximum(jnp.asarray(frame.cost, jnp.float32), 1.0)
-    best = jnp.max(jnp.where(frame.alive & jnp.isfinite(gain), gain, 0.0))
-    return gain / jnp.where(best > 0, best, 1.0)
+    quality = accuracy(frame)
+    xp = namespace(quality, frame.cost, frame.alive)
+    gain = quality / xp.maximum(xp.asarray(frame.cost, np.float32), 1.0)
+    best = xp.max(xp.where(frame.alive & xp.isfinite(gain), gain, 0.0))
+    return gain / xp.where(best > 0, best, 1.0)
 
 
 TERMS: dict[str, Goal] = {"accuracy": accuracy, "loss": loss, "r2": r2, "efficiency": efficiency}
@@ -69,17 +75,17 @@ def weighted(**weights: float) -> Goal:
     for name, weight in weights.items():
         _check_term(name, weight)
 
-    def goal(frame: Frame) -> jax.Array:
-        total = jnp.zeros(frame.alive.shape, jnp.float32)
+    def goal(frame: Frame) -> Array:
+        total = np.zeros(frame.alive.shape, np.float32)
         for name, weight in weights.items():
-            total += weight * (TERMS[name](frame) if name in TERMS else metric(frame, name))
+            total = total + weight * (TERMS[name](frame) if name in TERMS else metric(frame, name))
         return total
 
     goal.__name__ = f"weighted({', '.join(f'{k}={v}' for k, v in weights.items())})"
     return goal
 
 
-def default(frame: Frame) -> jax.Array:
+def default(frame: Frame) -> Array:
     """`valid_accuracy`, ties broken by `valid_loss`; `-valid_loss` without it, `[N]`."""
     if "valid_accuracy" not in frame.metrics:
         return -metric(frame, "valid_loss")
@@ -90,10 +96,11 @@ def default(frame: Frame) -> jax.Array:
     return quality - 1e-4 * (1.0 - loss(frame))
 
 
-def worst_if_dead(fitness: Array, frame: Frame) -> jax.Array:
+def worst_if_dead(fitness: Array, frame: Frame) -> Array:
     """`fitness` with -inf for the dead and the unknown: the one guard against non-finite values."""
-    fitness = jnp.asarray(fitness, jnp.float32)
-    return jnp.where(frame.alive & jnp.isfinite(fitness), fitness, -jnp.inf)
+    xp = namespace(fitness, frame.alive)
+    fitness = xp.asarray(fitness, np.float32)
+    return xp.where(frame.alive & xp.isfinite(fitness), fitness, -np.inf)
 
 
 def ranks(fitness: Array) -> jax.Array:

@@ -31,9 +31,9 @@ def chain(*policies: Policy) -> Policy:
         return tuple(policy.init(frame) for policy in policies)
 
     def update(key: Key, plan: Plan, frame: Frame, state: State) -> tuple[Plan, State]:
-        states = []
+        states, keys = [], jax.random.split(key, len(policies))
         for i, policy in enumerate(policies):
-            plan, new = policy.update(jax.random.fold_in(key, i), plan, frame, state[i])
+            plan, new = policy.update(keys[i], plan, frame, state[i])
             states.append(new)
         return plan, tuple(states)
 

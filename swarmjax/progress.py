@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,6 +19,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from swarmjax.compiling import Programs
 from swarmjax.space import Option, Space
 from swarmjax.store import Status
 from swarmjax.types import Array, Genome
@@ -38,6 +40,10 @@ class Display(Protocol):
         """How the run stands after a round."""
         ...
 
+    def compiling(self, programs: Programs) -> None:
+        """A program is being compiled, or is ready; may be called from any thread."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -54,6 +60,24 @@ class Silent:
     def show(self, status: Status) -> None:
         """Ignores the status."""
 
+    def compiling(self, programs: Programs) -> None:
+        """Ignores the programs."""
+
+
+class _Bar(Progress):
+    """A bar with a line below it while something is compiled."""
+
+    programs, since = Programs(), 0.0
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Asked for ten times a second, so that the seconds run."""
+        yield from super().get_renderables()
+        busy = self.programs.begun - self.programs.ready
+        if busy > 0:
+            seconds = time.monotonic() - self.since
+            text = f"compiling {busy} of {self.programs.begun} programs, {seconds:.0f} s"
+            yield Text(text, style="dim")
+
 
 class Terminal:
     """A live bar: round, member-steps of the budget, best score, members alive, time left."""
@@ -61,7 +85,7 @@ class Terminal:
     def __init__(self, console: Console | None = None):
         """Draws on `console`, by default the standard error stream."""
         self._console = console or Console(stderr=True)
-        self._bar = Progress(
+        self._bar = _Bar(
             SpinnerColumn(),
             TextColumn("round {task.fields[round]}"),
             # The bar takes what the figures leave, so that none of them is cut off.
@@ -94,6 +118,13 @@ class Terminal:
             self._task, completed=status.done, total=status.budget, round=status.round, best=best,
             alive=f"{status.alive}/{status.members}",
         )  # fmt: skip
+
+    def compiling(self, programs: Programs) -> None:
+        """Shows a line as long as programs are being compiled."""
+        before = self._bar.programs
+        if before.begun <= before.ready:
+            self._bar.since = time.monotonic()
+        self._bar.programs = programs
 
 
 def best_table(

@@ -10,6 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from swarmjax import lanes, models
+from swarmjax.compiling import QUICK
 from swarmjax.experiment import Setup
 from swarmjax.space import Option
 from swarmjax.tasks import Task
@@ -63,8 +64,7 @@ def score_on_test(setup: Setup, network: Network) -> dict[str, float]:
     task = setup.task
     if task.test is None:
         return {}
-    quick = {"xla_backend_optimization_level": 0}
-    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2), compiler_options=quick)
+    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2), compiler_options=QUICK)
     recipe, container = setup.recipe, network.container
     scores, _ = score(recipe, task, container, task.test, network.genome, network.member)
     return {f"test_{name}": float(value) for name, value in scores.items()}

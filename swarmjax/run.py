@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,12 @@ import jax
 import numpy as np
 
 from swarmjax import fitness, models, progress, store, telemetry
+from swarmjax.compiling import QUICK, Watch
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.policy import PlanError, check_plan, keep
 from swarmjax.result import Best, describe_best, main_metric, score_on_test, stored_best
 from swarmjax.train import LocalTrainer, Network, first_frame
-from swarmjax.types import Frame, InputError, Key, Plan
+from swarmjax.types import Array, Frame, InputError, Plan, Policy, State
 
 
 class DivergedError(RuntimeError):
@@ -69,8 +71,9 @@ def run(
     setup = check(experiment)
     display = display or progress.Silent()
     writer = store.create(setup.directory, _config(setup), setup.recipe.space)
-    with contextlib.closing(writer), _reported(writer), _alive(writer), display:
-        loop = _Loop(setup, writer, display)
+    watch = Watch(display.compiling)
+    with contextlib.closing(writer), _reported(writer), _alive(writer), display, watch:
+        loop = _Loop(setup, writer, display, watch)
         started(setup.directory)
         return loop.run()
 
@@ -110,19 +113,19 @@ def prepare_jax() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(root / "swarmjax" / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        # Small programs too: loading one takes a tenth of the time to compile it.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class _Loop:
     """One run in progress: the records of the last round, and what is best so far."""
 
-    def __init__(self, setup: Setup, writer: store.Writer, display: progress.Display):
-        self._setup, self._writer, self._display = setup, writer, display
+    def __init__(self, setup: Setup, writer: store.Writer, display: progress.Display, watch: Watch):
+        self._setup, self._writer, self._display, self._watch = setup, writer, display, watch
         self._trainer, self._frame = _begin(setup, self._note)
-        self._state = setup.policy.init(self._frame)
+        self._state, self._told = setup.policy.init(self._frame), watch.programs
         # A policy's arithmetic is small: it is worth compiling fast, not running fast.
-        quick = {"xla_backend_optimization_level": 0}
-        self._update = jax.jit(setup.policy.update, compiler_options=quick)
+        self._decide = jax.jit(partial(_decide, setup.policy), compiler_options=QUICK)
         self._best: tuple[float, Network, Best] | None = None
 
     def run(self) -> Result:
@@ -145,11 +148,12 @@ class _Loop:
         for member in np.flatnonzero(before.alive & ~self._frame.alive):
             self._event("died", f"member {member} is no longer finite", int(member))
         self._keep_best()
+        self._tell_programs()
         self._announce("running")
 
     def _plan(self, round: int) -> Plan:
-        key = jax.random.fold_in(_stream(self._setup.experiment, 1), round)
-        plan, self._state = self._update(key, keep(self._frame), self._frame, self._state)
+        bits = _policy_bits(self._setup.experiment.seed, round)
+        plan, self._state = self._decide(bits, self._frame, self._state)
         if round == 1:
             everyone = np.ones(len(self._frame.alive), bool)
             plan = plan._replace(fresh=everyone)
@@ -172,6 +176,12 @@ class _Loop:
         self._best = float(scores[member]), network, best
         self._writer.best(*stored_best(best))
 
+    def _tell_programs(self) -> None:
+        """Writes down how much was compiled so far, if that is news."""
+        if self._watch.programs.ready > self._told.ready:
+            self._told = self._watch.programs
+            self._event("compiled", str(self._told))
+
     def _finish(self) -> Result:
         if self._best is None:
             raise DivergedError(
@@ -181,6 +191,8 @@ class _Loop:
         _, network, best = self._best
         best = best._replace(scores=best.scores | score_on_test(self._setup, network))
         self._writer.best(*stored_best(best))
+        self._tell_programs()
+        self._display.note(str(self._told))
         text = f"{self._done()} member-steps in {self._frame.round} rounds"
         alone = "" if self._frame.alive.any() else "; nobody is left alive"
         self._event("finished", text + alone)
@@ -229,14 +241,20 @@ def _begin(
         setup.recipe, setup.task, members=experiment.members, budget=experiment.budget,
         seed=experiment.seed, report=report,
     )  # fmt: skip
-    genome = setup.recipe.space.sample(_stream(experiment, 0), experiment.members)
+    genome = setup.recipe.space.draw(experiment.seed, experiment.members)
     frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
     return trainer, _budgeted(frame, experiment.budget, experiment)
 
 
-def _stream(experiment: Experiment, number: int) -> Key:
-    # Networks draw from the run's key folded with their birth numbers; these lie far above them.
-    return jax.random.fold_in(jax.random.key(experiment.seed), 2**31 + number)
+def _decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
+    """What `policy` makes of `frame`; `bits` `[2]` are those of its key."""
+    key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
+    return policy.update(key, keep(frame), frame, state)
+
+
+def _policy_bits(seed: int, round: int) -> np.ndarray:
+    """The bits of a round's key, made on the host, which needs no compiled program."""
+    return np.random.SeedSequence(seed, spawn_key=(round,)).generate_state(2, np.uint32)
 
 
 def _budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:

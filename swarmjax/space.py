@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax.types import Array, Genome, InputError, Key
+from swarmjax.types import Array, Genome, InputError, Key, namespace
 
 Option = str | int | float | bool
 
@@ -31,24 +31,26 @@ class Range:
     log: bool
     structural = False
 
-    def decode(self, unit: Array) -> jax.Array:
+    def decode(self, unit: Array) -> Array:
         """Maps `unit` in `[0, 1]` to float32 values inside `[low, high]`."""
+        xp = namespace(unit)
         a, b = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = a + jnp.clip(unit, 0.0, 1.0) * (b - a)
-        return self.clip(jnp.exp(value) if self.log else value)
+        value = a + xp.clip(unit, 0.0, 1.0) * (b - a)
+        return self.clip(xp.exp(value) if self.log else value)
 
-    def encode(self, value: Array) -> jax.Array:
+    def encode(self, value: Array) -> Array:
         """Inverse of `decode`."""
+        xp = namespace(value)
         if self.log:
-            unit = jnp.log(value / self.low) / math.log(self.high / self.low)
+            unit = xp.log(value / self.low) / math.log(self.high / self.low)
         else:
             unit = (value - self.low) / (self.high - self.low)
-        return jnp.clip(unit, 0.0, 1.0)
+        return xp.clip(unit, 0.0, 1.0)
 
-    def clip(self, value: Array) -> jax.Array:
+    def clip(self, value: Array) -> Array:
         """Values moved to the nearest legal one, as float32."""
-        low, high = np.float32(self.low), np.float32(self.high)
-        return jnp.clip(jnp.asarray(value, jnp.float32), low, high)
+        xp, low, high = namespace(value), np.float32(self.low), np.float32(self.high)
+        return xp.clip(xp.asarray(value, np.float32), low, high)
 
     def legal(self, value: Array) -> np.ndarray:
         """Which values lie in the range."""
@@ -63,18 +65,18 @@ class Choice:
     options: tuple[Option, ...]
     structural: bool = False
 
-    def decode(self, unit: Array) -> jax.Array:
+    def decode(self, unit: Array) -> Array:
         """Maps `unit` in `[0, 1]` to an option index; each option owns an equal share."""
-        index = jnp.floor(jnp.asarray(unit) * len(self.options)).astype(jnp.int32)
-        return self.clip(index)
+        return self.clip(namespace(unit).floor(unit * len(self.options)))
 
-    def encode(self, value: Array) -> jax.Array:
+    def encode(self, value: Array) -> Array:
         """The middle of the option's share of the unit interval."""
-        return (jnp.asarray(value, jnp.float32) + 0.5) / len(self.options)
+        return (namespace(value).asarray(value, np.float32) + 0.5) / len(self.options)
 
-    def clip(self, value: Array) -> jax.Array:
+    def clip(self, value: Array) -> Array:
         """Indices moved to the nearest legal one, as int32."""
-        return jnp.clip(jnp.asarray(value, jnp.int32), 0, len(self.options) - 1)
+        xp = namespace(value)
+        return xp.clip(xp.asarray(value, np.int32), 0, len(self.options) - 1)
 
     def legal(self, value: Array) -> np.ndarray:
         """Which values are option indices."""
@@ -170,10 +172,18 @@ class Space:
     def sample(self, key: Key, members: int) -> Genome:
         """Draws `members` independent genomes; a gene's draws depend on its name, not its place."""
         # All genes in one batch: a generator per gene would take most of a policy's compile time.
-        marks = np.array([zlib.crc32(name.encode()) for name, _ in self.genes], np.uint32)
+        marks = np.array([_mark(name) for name, _ in self.genes], np.uint32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, marks)
         units = jax.vmap(lambda gene_key: jax.random.uniform(gene_key, (members,)))(keys)
         return {name: gene.decode(units[i]) for i, (name, gene) in enumerate(self.genes)}
+
+    def draw(self, seed: int, members: int) -> Genome:
+        """As `sample`, but on the host, which needs no compiled program."""
+        streams = {name: np.random.default_rng([seed, _mark(name)]) for name, _ in self.genes}
+        return {
+            name: gene.decode(streams[name].random(members, np.float32))
+            for name, gene in self.genes
+        }
 
     def grid(self, members: int) -> Genome:
         """`members` points spread evenly over the smallest full grid that has so many.
@@ -185,7 +195,7 @@ class Space:
         total = math.prod(shape)
         index = np.unravel_index(np.arange(members) * total // members, shape)
         points = [level[i] for level, i in zip(levels, index, strict=True)]
-        return self.decode(jnp.asarray(np.stack(points, axis=-1), jnp.float32))
+        return self.decode(np.stack(points, axis=-1).astype(np.float32))
 
     def encode(self, genome: Genome) -> jax.Array:
         """Genomes as points `[N, G]` of the unit cube, genes in the order of the space."""
@@ -226,6 +236,11 @@ def check_name(name: str) -> None:
         raise InputError(f"gene name {name!r} must be an identifier of at most 64 ASCII characters")
     if name in RESERVED or name.startswith(("valid_", "train_", "test_")):
         raise InputError(f"gene name {name!r} is used by the run's records; choose another")
+
+
+def _mark(name: str) -> int:
+    """The gene's number in random streams, whatever other genes there are."""
+    return zlib.crc32(name.encode())
 
 
 def _value(gene: Gene, raw: Any) -> Option:

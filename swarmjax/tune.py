@@ -30,10 +30,10 @@ def perturb(factor: float = 1.2, resample: float = 0.25) -> Policy:
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         own = slots(frame)
         child = (plan.parent != own) & ~plan.fresh
-        redraw_key, up_key, sample_key = jax.random.split(key, 3)
-        shape = (len(frame.space.genes), own.shape[0])
-        redraw = jax.random.bernoulli(redraw_key, resample, shape)
-        up = jax.random.bernoulli(up_key, shape=shape)
+        coin_key, sample_key = jax.random.split(key)
+        # All coins in one draw: every generator in a program takes its time to compile.
+        coins = jax.random.uniform(coin_key, (2, len(frame.space.genes), own.shape[0]))
+        redraw, up = coins[0] < resample, coins[1] < 0.5
         drawn = frame.space.sample(sample_key, own.shape[0])
         genome = dict(plan.genome)
         for i, (name, gene) in enumerate(frame.space.genes):

@@ -10,12 +10,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array | np.ndarray
 Key = jax.Array
 Genome = dict[str, Array]
 State = Any
+
+
+def namespace(*values: Any) -> Any:
+    """The module whose functions suit `values`: `numpy` on the host, else `jax.numpy`.
+
+    On the host JAX would compile a program for every function and shape.
+    """
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
 
 
 class Plan(NamedTuple):

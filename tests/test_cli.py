@@ -1,5 +1,6 @@
 import importlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,29 @@ def test_a_swarm_that_diverges_fails_with_code_one(tmp_path, capsys):
     path = write(tmp_path, low="1e37", high="1e38", more='policy="random_search",')
     code, _, error = call(capsys, "run", path, "--directory", tmp_path / "run")
     assert code == 1 and "diverged" in error.splitlines()[-1]
+
+
+def test_ctrl_c_is_answered_at_once_and_ends_the_run(tmp_path):
+    path = write(tmp_path, budget=10_000_000)
+    command = [
+        sys.executable,
+        "-m",
+        "swarmjax",
+        "run",
+        str(path),
+        "--directory",
+        str(tmp_path / "r"),
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "compiling a program" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        assert "stopping after the current lane" in process.stderr.readline()
+        assert process.stderr.read().endswith("swarmjax: stopped\n")
+    assert process.returncode == 130
+    assert sj.open_run(tmp_path / "r").status().state == "stopped"
 
 
 def test_a_file_may_import_its_neighbours_and_postpone_annotations(tmp_path):

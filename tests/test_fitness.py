@@ -102,3 +102,13 @@ def test_the_dead_never_outrank_the_living(frames, scores, data):
     assert sorted(places) == list(range(6))
     if known.any() and not known.all():
         assert places[known].max() < places[~known].min()
+
+
+@pytest.mark.parametrize("values", [[0.5, nan, inf, -inf, 0.9], [nan] * 5])
+def test_goals_on_the_host_need_no_compiled_program_and_agree_with_one(frames, values):
+    traced = frames(values, alive=[True, True, True, True, False])
+    plain = jax.tree.map(np.asarray, traced)
+    for goal in (fitness.default, fitness.weighted(loss=1.0, efficiency=0.3)):
+        a, b = (fitness.worst_if_dead(goal(frame), frame) for frame in (plain, traced))
+        assert type(a) is np.ndarray and a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-6)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
-    {"types"},
+    {"types", "compiling"},
     {"space", "activations", "placement", "clock", "corpus", "data", "resources"},
     {"models", "optimizers", "tasks", "convolution", "padded"},
     {"mlp", "cnn", "transformer"},

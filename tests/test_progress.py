@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from swarmjax import space
+from swarmjax.compiling import Programs
 from swarmjax.progress import Silent, Terminal, best_table
 from swarmjax.store import Status
 
@@ -113,6 +114,26 @@ def test_the_bar_works_where_there_is_no_terminal():
         assert part in last
 
 
+def test_a_line_tells_what_is_being_compiled_as_long_as_it_is():
+    console = Console(width=80, file=(out := io.StringIO()), force_terminal=True)
+
+    def seen(display, programs):
+        display.compiling(programs)
+        display._bar.refresh()
+        shown = out.getvalue()
+        out.seek(0)
+        out.truncate()
+        return shown
+
+    with Terminal(console) as display:
+        assert "compiling" not in seen(display, Programs())
+        assert "compiling 2 of 5 programs, 0 s" in seen(display, Programs(5, 3))
+        display._bar.since -= 7.0
+        assert "compiling 1 of 5 programs, 7 s" in seen(display, Programs(5, 4))
+        assert "compiling" not in seen(display, Programs(5, 5))
+        assert "compiling 1 of 6 programs, 0 s" in seen(display, Programs(6, 5))
+
+
 def test_no_figure_is_cut_off_in_a_narrow_terminal():
     console = Console(width=80, file=(out := io.StringIO()))
     with Terminal(console) as display:
@@ -144,6 +165,7 @@ def test_silence(capsys):
     with Silent() as display:
         display.show(status())
         display.note("nothing")
+        display.compiling(Programs(2, 1))
     assert capsys.readouterr() == ("", "")
     with pytest.raises(RuntimeError), Silent():
         raise RuntimeError

@@ -2,6 +2,7 @@ import threading
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import swarmjax as sj
-from swarmjax import lanes, store
+from swarmjax import store
+from swarmjax.policy import slots, stateless
+from swarmjax.progress import Silent
 from swarmjax.types import Policy
 
 SPACE = sj.Space(
@@ -140,17 +143,40 @@ def test_the_status_and_events_tell_the_story(first):
     assert reader.config["seed"] == 3 and reader.config["metric"] == "valid_accuracy"
 
 
-def test_no_plan_compiles_a_new_program(task, first, tmp_path):
-    before = lanes.train_lane._cache_size()
-    # Other genes, grants and moves than in `first`, in the same containers.
-    result = sj.run(setting(task, tmp_path / "again", seed=5, policy="pbt", budget=600))
-    assert not same(result.frame.genome, first.frame.genome)
+class Counting(Silent):
+    """Notes how many programs there were after every round."""
 
-    def programs(trainer):
-        return {(kind, trainer._layout) for kind in trainer._compiled}
+    def __init__(self):
+        self.now, self.after = 0, {}
 
-    new = programs(result.trainer) - programs(first.trainer)
-    assert lanes.train_lane._cache_size() - before == len(new)
+    def compiling(self, programs):
+        self.now = programs.begun
+
+    def show(self, status):
+        if status.state == "running":
+            self.after[status.round] = self.now
+
+
+def test_after_two_rounds_nothing_is_compiled(task, tmp_path):
+    def renew(key, plan, frame):
+        # As many fresh networks as the round is old, of the architectures there are.
+        fresh = slots(frame) < frame.round
+        return plan._replace(
+            fresh=fresh & (frame.round > 0), parent=jnp.where(fresh, slots(frame), plan.parent)
+        )
+
+    links = sj.exploit(0.4), stateless(renew, "renew"), sj.softmax(0.5), sj.perturb()
+    display = Counting()
+    experiment = setting(task, tmp_path / "c", policy=sj.chain(*links), budget=900)
+    result = sj.run(experiment, display=display)
+    rows = table(result.directory).query("round > 2")
+    assert rows.fresh.any() and (rows.parent != rows.member).any() and rows.steps.nunique() > 2
+    assert display.after[0] < display.after[1] <= display.after[2]
+    assert {display.after[round] for round in range(2, int(result.frame.round) + 1)} == {
+        display.after[2]
+    }
+    told = [e.text for e in sj.open_run(result.directory).events() if "loaded from" in e.text]
+    assert any(text.startswith(f"{display.after[2]} program") for text in told)
 
 
 class Net(nn.Module):
@@ -269,16 +295,7 @@ def test_a_policy_that_grants_nothing_is_refused_rather_than_waited_for(task, tm
 
 
 def test_an_interrupted_run_is_readable_and_says_so(task, tmp_path):
-    class Impatient:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def note(self, text):
-            pass
-
+    class Impatient(Silent):
         def show(self, status):
             if status.round == 2:
                 raise KeyboardInterrupt

@@ -72,6 +72,26 @@ def test_samples_are_legal_spread_and_independent_of_other_genes():
     np.testing.assert_array_equal(alone["depth"], drawn["depth"])
 
 
+def test_what_the_host_draws_is_legal_spread_and_independent_of_other_genes():
+    drawn = MIXED.draw(3, 500)
+    for name, gene in MIXED.genes:
+        assert type(drawn[name]) is np.ndarray and gene.legal(drawn[name]).all()
+    assert np.bincount(drawn["activation"]).min() > 120
+    assert 0.4 < (drawn["learning_rate"] < math.sqrt(1e-5)).mean() < 0.6
+    alone = space.Space(depth=space.structure(1, 2)).draw(3, 500)
+    np.testing.assert_array_equal(alone["depth"], drawn["depth"])
+    assert not np.array_equal(MIXED.draw(4, 500)["depth"], drawn["depth"])
+
+
+@given(genes, st.lists(st.floats(0, 1, width=32), min_size=8, max_size=8))
+def test_the_host_decodes_as_a_compiled_program_does(gene, unit):
+    unit = np.array(unit, np.float32)
+    value, traced = gene.decode(unit), gene.decode(jax.numpy.asarray(unit))
+    assert (value.dtype, type(value)) == (traced.dtype, np.ndarray)
+    scale = max(abs(gene.low), abs(gene.high)) if isinstance(gene, space.Range) else 1.0
+    np.testing.assert_allclose(value, traced, rtol=1e-5, atol=1e-6 * scale)
+
+
 def test_an_empty_space_samples_nothing():
     assert space.Space().sample(jax.random.key(0), 3) == {}
 
