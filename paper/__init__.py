@@ -1,0 +1,1 @@
+"""Benchmarks and figures: `python -m paper.bench_NAME`."""

@@ -1,0 +1,103 @@
+"""The engine's benchmark: `python -m paper.bench_engine [--quick] [--only ROW ...] [--out FILE]`.
+
+Every figure is a ratio of times taken in turn in one run, median over median; JAX's compilations
+are paid by whoever needs them and reported apart. It ends with a line for each bar, and exits with
+0 only if all are met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from paper.measure import (
+    BUSY,
+    ROOT,
+    Bar,
+    Row,
+    load,
+    machine_facts,
+    machine_name,
+    measure_row,
+    progress,
+    write_json,
+)
+from paper.memory import memory
+from paper.mixed import mixed
+from paper.throughput import cnn, gpu, loops, torch
+from paper.uneven import balance, pareto
+from paper.whole_process import second_start, whole
+
+ROWS: dict[str, Row] = {
+    "balance": balance(),
+    "memory": memory(),
+    "pareto": pareto(),
+    "loops": loops(),
+    "cnn": cnn(),
+    "torch": torch(),
+    "second-start": second_start(),
+    "whole": whole(),
+    "mixed": mixed(),
+    "gpu": gpu(),
+}
+
+
+def main(arguments: Sequence[str] | None = None, rows: Mapping[str, Row] = ROWS) -> int:
+    """Measures the chosen rows, writes the JSON, prints table and bars; the process's exit code."""
+    options = parse(arguments, rows)
+    facts = machine_facts()
+    out = options.out or ROOT / "paper" / "results" / f"engine-{machine_name(facts)}.json"
+    bars: list[Bar] = []
+    records: dict[str, Any] = {}
+    for name in options.only or rows:
+        warn_if_busy(name)
+        some, records[name] = measure_row(rows[name], options.quick)
+        bars += some
+        # After every row: what took an hour must survive what comes next.
+        write_json(out, {"machine": facts, "quick": options.quick, "rows": records})
+    Console().print(table(bars, records))
+    progress(f"every figure is in {out}")
+    print("\n".join(bar.line() for bar in bars))
+    return 0 if bars and all(bar.met for bar in bars) else 1
+
+
+def parse(arguments: Sequence[str] | None, rows: Mapping[str, Row]) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m paper.bench_engine")
+    parser.add_argument("--quick", action="store_true", help="fewer cases and repeats")
+    parser.add_argument(
+        "--only", nargs="+", choices=sorted(rows), metavar="ROW", help=", ".join(rows)
+    )
+    parser.add_argument("--out", type=Path, help="JSON file; default in paper/results")
+    return parser.parse_args(arguments)
+
+
+def warn_if_busy(row: str) -> None:
+    """Tells that a row begins, and if its figures will be worth little."""
+    busy = f"; the load is {load():.1f}, so figures are worth little" if load() > BUSY else ""
+    progress(f"row {row}{busy}")
+
+
+def table(bars: Sequence[Bar], records: Mapping[str, Any]) -> Table:
+    """All bars, with the time and the machine's load of their rows."""
+    grid = Table("figure", "value", "target", "", "row", "seconds", "load before", "after")
+    rows = {bar["name"]: name for name, record in records.items() for bar in record["bars"]}
+    for bar in bars:
+        name, record = rows[bar.name], records[rows[bar.name]]
+        value = "-" if bar.value is None else f"{bar.value:.3g}"
+        verdict = bar.reason or ("met" if bar.met else "missed")
+        loads = (f"{record[key]:.1f}" for key in ("load_before", "load_after"))
+        grid.add_row(
+            bar.name, value, str(bar.target), verdict, name, f"{record['seconds']:.0f}", *loads
+        )
+    return grid
+
+
+if __name__ == "__main__":
+    sys.exit(main())
