@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from swarmjax import lanes
+from swarmjax.data import Data
 from swarmjax.members import Member, Recipe, new_member
 from swarmjax.models import Architecture
 from swarmjax.policy import keep
 from swarmjax.space import Choice, Space
-from swarmjax.tasks import Data, Task
+from swarmjax.tasks import Task, output_shape
 from swarmjax.train import first_frame
 from swarmjax.types import Genome, InputError, Policy
 
@@ -29,8 +30,8 @@ def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
     Raises:
         InputError: one of them fails or returns something of the wrong shape or type.
     """
-    # Padded dense layers fit by construction; a module of one's own may fail for some sizes only.
-    most = _OUTPUTS if recipe.family.sizes is None else 1
+    # Padded layers fit by construction; a module of one's own may fail for some sizes only.
+    most = _OUTPUTS if recipe.family.layers is None else 1
     architectures = list(islice(_architectures(recipe.space), most))
     for architecture in architectures:
         _check_outputs(recipe, task, architecture)
@@ -72,10 +73,10 @@ def _check_outputs(recipe: Recipe, task: Task, architecture: Architecture) -> No
     sizes = ", ".join(f"{name}={value}" for name, value in architecture)
     which = f"the model with {sizes}" if sizes else "the model"
     shape = _traced(f"{which} fails on two examples", outputs, task.valid.x[:2]).shape
-    if shape != (2, task.outputs):
+    if shape != output_shape(task, 2):
         raise InputError(
             f"{which} returns shape {shape} for 2 examples, but task {task.name} needs "
-            f"{(2, task.outputs)}; change the model's last layer"
+            f"{output_shape(task, 2)}; change the model's last layer"
         )
 
 
@@ -132,7 +133,7 @@ def _check_state(before: Member, after: Member) -> None:
 
 
 def _check_measures(task: Task) -> None:
-    outputs = jax.ShapeDtypeStruct((2, task.outputs), np.float32)
+    outputs = jax.ShapeDtypeStruct(output_shape(task, 2), np.float32)
     y = jax.ShapeDtypeStruct((2, *task.valid.y.shape[1:]), task.valid.y.dtype)
     losses = _traced("the loss fails", task.loss, outputs, y).shape
     if losses != (2,):

@@ -10,7 +10,7 @@ from swarmjax.space import Range, Space
 from viz.source import History
 
 _HIDDEN = frozenset("round time member birth lineage parent fresh alive steps".split())
-_LOWER = ("loss", "error", "perplexity", "mae", "mse", "rmse")
+_LOWER = ("loss", "error", "perplexity", "bits_per_character", "mae", "mse", "rmse")
 _LOG = frozenset(("gradient_norm", "cost"))
 KNOTS = 5
 _LABELS = {
