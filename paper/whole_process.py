@@ -15,9 +15,6 @@ from typing import Any
 from paper.measure import ROOT, Row, Target, at_least, at_most, median, need, progress
 from paper.throughput import repeats
 
-# Cores that a Ray trial asks for: one, or so little that all trials run side by side.
-RAY_SHARES = ("1", "0.125")
-
 # A program that takes longer than this many seconds hangs.
 _LIMIT = 1200
 
@@ -30,35 +27,30 @@ def whole() -> Row:
         return {"whole-ray": at_least(4.0), "whole-optuna": at_least(1.0)}
 
     def measure(quick: bool) -> tuple[dict[str, float], Any]:
-        programs = {"swarmjax": ("paper.whole_swarmjax",)} | peers(quick)
+        programs = {
+            "swarmjax": "paper.whole_swarmjax",
+            "ray": "paper.whole_ray",
+            "optuna": "paper.whole_optuna",
+        }
+        need("torch", "ray", "optuna")
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in programs}
         for _ in range(1 if quick else repeats(quick)):
-            for name, command in programs.items():
-                runs[name].append(run_program(*command))
+            for name, module in programs.items():
+                runs[name].append(run_program(module))
                 progress(f"whole {name}: {runs[name][-1]['seconds']:.3g} s")
         times = {name: median(run["seconds"] for run in some) for name, some in runs.items()}
-        ray = min(times[name] for name in times if name.startswith("ray"))
-        ours = times["swarmjax"]
-        return {"whole-ray": ray / ours, "whole-optuna": times["optuna"] / ours}, runs
+        peers = ("ray", "optuna")
+        return {f"whole-{peer}": times[peer] / times["swarmjax"] for peer in peers}, runs
 
     return Row(targets, measure)
 
 
-def peers(quick: bool) -> dict[str, tuple[str, ...]]:
-    """The peers' programs, of which Ray's has several settings; raises MissingPeer."""
-    need("torch", "ray", "optuna")
-    rays = {
-        f"ray-{share}": ("paper.whole_ray", share) for share in RAY_SHARES[: 1 if quick else None]
-    }
-    return rays | {"optuna": ("paper.whole_optuna",)}
-
-
-def run_program(module: str, *arguments: str) -> dict[str, Any]:
-    """Seconds of `python -m MODULE FOLDER ARGUMENTS` in a fresh home, and what it prints."""
+def run_program(module: str) -> dict[str, Any]:
+    """Seconds of `python -m MODULE FOLDER` with an empty cache, and what it prints."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", module, folder, *arguments], cwd=ROOT, env=fresh(folder),
+            [sys.executable, "-m", module, folder], cwd=ROOT, env=fresh(folder),
             capture_output=True, text=True, timeout=_LIMIT,
         )  # fmt: skip
         seconds = time.perf_counter() - start
