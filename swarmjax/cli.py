@@ -43,6 +43,7 @@ class Options:
     Attributes:
         members: networks alive at a time.
         budget: training steps of all members together.
+        model: a built-in family of networks: mlp, cnn or transformer.
         policy: a preset: swarm, pbt, random_search or grid_search.
         directory: where the run is stored.
         seed: of everything random.
@@ -51,6 +52,7 @@ class Options:
 
     members: int | None = None
     budget: int | None = None
+    model: str | None = None
     policy: str | None = None
     directory: Path | None = None
     seed: int | None = None
@@ -59,7 +61,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Run:
-    """Trains a swarm: a built-in task (digits, digits-noisy, spirals, teacher) or FILE.py."""
+    """Trains a swarm: a built-in task (digits, digits-noisy, spirals, teacher, text) or FILE.py."""
 
     experiment: tyro.conf.Positional[str]
     options: Annotated[Options, tyro.conf.arg(name="")]
@@ -131,7 +133,7 @@ def _run(command: Run) -> None:
     if name.endswith(".py"):
         experiment = load(Path(name))
     elif name in TASKS:
-        experiment = builtin(name)
+        experiment = builtin(name, command.options.model)
     else:
         known = ", ".join(TASKS)
         raise InputError(f"experiment {name!r} is neither a task ({known}) nor a file FILE.py")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swarmjax import mlp, models, optimizers, store
+from swarmjax import families, models, nnx_family, optimizers, store
 from swarmjax.members import Recipe
 from swarmjax.presets import preset
 from swarmjax.rehearse import rehearse
@@ -27,8 +27,10 @@ class Experiment:
     Attributes:
         task: what to learn, or the name of a built-in task.
         space: the genes.
-        model: a Flax Linen module class, or a function of the structural genes that returns a
-            module; None for the built-in MLP, which reads the genes depth, width and activation.
+        model: a Flax module class, Linen or NNX, or a function of the structural genes (and `rngs`
+            for NNX) that returns a module; or the name of a built-in family: mlp, cnn or
+            transformer, which read the genes depth, width and activation (cnn also kernel). None
+            is "transformer" where targets are next tokens, else "mlp".
         optimizer: `optimizer(genes) -> optax transformation` from traced numbers; None for the
             built-in one, which reads learning_rate, weight_decay, momentum and optimizer.
         policy: the policy or the name of a preset.
@@ -41,7 +43,7 @@ class Experiment:
 
     task: Task | str
     space: Space
-    model: Callable[..., Any] | None = None
+    model: Callable[..., Any] | str | None = None
     optimizer: Callable[[dict[str, Any]], Any] | None = None
     policy: Policy | str = "swarm"
     members: int = 64
@@ -52,13 +54,14 @@ class Experiment:
 
 
 class Setup(NamedTuple):
-    """An experiment found fit to run, with everything it needs."""
+    """An experiment found fit to run, with everything it needs; `model` is the model's name."""
 
     experiment: Experiment
     task: Task
     policy: Policy
     recipe: Recipe
     directory: Path
+    model: str
 
 
 def check(experiment: Experiment) -> Setup:
@@ -70,26 +73,63 @@ def check(experiment: Experiment) -> Setup:
         raise InputError("the space has no gene; give it at least a learning_rate")
     policy = experiment.policy
     policy = preset(policy) if isinstance(policy, str) else policy
-    recipe = Recipe(space, _family(experiment, task), _optimizer(experiment))
+    model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
+    recipe = Recipe(space, _family(model, space, task), _optimizer(experiment))
     _check_genes(experiment, recipe)
     rehearse(recipe, task, policy, experiment.members)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
-    return Setup(experiment, task, policy, recipe, directory)
+    label = model if isinstance(model, str) else models.name_of(model)
+    return Setup(experiment, task, policy, recipe, directory, label)
 
 
-def builtin(name: str) -> Experiment:
-    """The experiment of a built-in task: MLPs of many sizes, optimizers and activations."""
+def builtin(name: str, model: str | None = None) -> Experiment:
+    """The experiment of a built-in task: networks of many sizes, optimizers and activations.
+
+    Args:
+        name: of the task.
+        model: name of a built-in family; None for the task's own.
+    """
     if name not in TASKS:
         raise InputError(f"task {name!r} is unknown; built-in tasks are {', '.join(TASKS)}")
-    space = Space(
-        learning_rate=log_uniform(1e-4, 1e-1),
-        weight_decay=log_uniform(1e-6, 1e-2),
-        activation=choice("relu", "gelu", "silu", "tanh"),
-        optimizer=choice("sgd", "momentum", "adam", "adamw"),
-        depth=structure(1, 2, 3),
-        width=structure(16, 32, 64, 128),
-    )
-    return Experiment(task=name, space=space, budget=32_000)
+    usual = "transformer" if name == "text" else "mlp"
+    if (model or usual) not in _BUILTIN:
+        raise InputError(f"model {model!r} is unknown; built-in ones are {', '.join(_BUILTIN)}")
+    return Experiment(task=name, model=model, **_BUILTIN[model or usual])
+
+
+_MLPS = Space(
+    learning_rate=log_uniform(1e-4, 1e-1),
+    weight_decay=log_uniform(1e-6, 1e-2),
+    activation=choice("relu", "gelu", "silu", "tanh"),
+    optimizer=choice("sgd", "momentum", "adam", "adamw"),
+    depth=structure(1, 2, 3),
+    width=structure(16, 32, 64, 128),
+)
+
+_CNNS = Space(
+    learning_rate=log_uniform(3e-4, 3e-2),
+    weight_decay=log_uniform(1e-6, 1e-2),
+    activation=choice("relu", "gelu", "silu", "tanh"),
+    optimizer=choice("momentum", "adam", "adamw"),
+    depth=structure(1, 2, 3),
+    width=structure(8, 16, 32),
+    kernel=structure(3, 5),
+)
+
+_TRANSFORMERS = Space(
+    learning_rate=log_uniform(1e-4, 1e-2),
+    weight_decay=log_uniform(1e-6, 1e-2),
+    activation=choice("relu", "gelu", "silu"),
+    optimizer=choice("adam", "adamw"),
+    depth=structure(1, 2, 3),
+    width=structure(32, 64),
+)
+
+_BUILTIN: dict[str, dict[str, Any]] = {
+    "mlp": {"space": _MLPS, "members": 64, "budget": 32_000},
+    "cnn": {"space": _CNNS, "members": 32, "budget": 12_800},
+    "transformer": {"space": _TRANSFORMERS, "members": 16, "budget": 6_400},
+}
 
 
 def _new_directory(task: str) -> Path:
@@ -108,11 +148,13 @@ def _task(given: Task | str) -> Task:
     return TASKS[given]()
 
 
-def _family(experiment: Experiment, task: Task) -> models.Family:
+def _family(model: Callable[..., Any] | str, space: Space, task: Task) -> models.Family:
     example = task.train.x[:1]
-    if experiment.model is None:
-        return mlp.mlp(experiment.space, int(np.prod(example.shape)), task.outputs)
-    return models.flax_family(experiment.space, experiment.model, example)
+    if isinstance(model, str):
+        return families.make_family(model, space, example, task.outputs)
+    if nnx_family.is_nnx(model):
+        return nnx_family.nnx_family(space, model)
+    return models.flax_family(space, model, example)
 
 
 def _optimizer(experiment: Experiment) -> Callable[[dict[str, Any]], Any]:
@@ -144,7 +186,8 @@ def _check_types(experiment: Experiment) -> None:
         )
     for name in ("model", "optimizer"):
         value = getattr(experiment, name)
-        if value is not None and not callable(value):
+        named = name == "model" and isinstance(value, str)
+        if value is not None and not named and not callable(value):
             raise InputError(f"{name} must be callable, got {type(value).__name__}")
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import fitness, models, progress, store, telemetry
+from swarmjax import fitness, progress, store, telemetry
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.policy import PlanError, check_plan, keep
@@ -272,7 +272,7 @@ def _config(setup: Setup) -> dict[str, Any]:
     return numbers | {
         "task": setup.task.name,
         "policy": setup.policy.name,
-        "model": "MLP" if experiment.model is None else models.name_of(experiment.model),
+        "model": setup.model,
         "metric": main_metric(setup.task),
         "batch": setup.task.batch,
         "devices": [str(device) for device in jax.local_devices()],
