@@ -1,8 +1,8 @@
-"""One optax transformation that equals sgd, momentum, adam or adamw by traced coefficients.
+"""One optax transformation that equals any of seven optimizers by traced coefficients.
 
-All four share one state and one update text, so a member's choice of optimizer is a few numbers and
-a swarm of mixed optimizers stays one program. Weight decay is added to the gradient, except for
-adamw, where it is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101).
+All share one state and one update text, so a member's choice of optimizer is a few numbers and a
+swarm of mixed optimizers stays one program. Weight decay is added to the gradient, except for adamw
+and lion, where it is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101).
 """
 
 from __future__ import annotations
@@ -19,26 +19,66 @@ import optax
 from swarmjax.space import Choice, Space
 from swarmjax.types import InputError
 
-GENES = ("learning_rate", "weight_decay", "momentum", "optimizer")
-
 _DEFAULTS = {"learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.9}
-_SECOND, _EPSILON = 0.999, 1e-8
+_SCHEDULE = ("warmup", "decay_steps")
+GENES = (*_DEFAULTS, *_SCHEDULE, "optimizer")
+
+_EPSILON = 1e-8
+# Of the mean that lion keeps; the gene momentum is that of the mean it follows.
+_LION = 0.99
 
 
 class Rule(NamedTuple):
     """The numbers that make the shared update one optimizer or another.
 
     Attributes:
-        decay: factor of the gradient's running mean; the gene `momentum`, or 0 for sgd.
+        decay: factor of the gradient's running mean.
         gain: weight of a new gradient in that mean.
-        adaptive: 1 to divide by the root of the running second moment, else 0.
+        old: weight of the mean before in the direction of the step.
+        new: weight of the gradient in it.
+        second: factor of the running mean of the squared gradient.
+        square: weight of a new squared gradient in that mean.
+        adaptive: 1 to divide by the root of that mean, else 0.
+        corrected: 1 to make up for both means starting at zero, else 0.
         decoupled: 1 to decay weights beside the update, 0 to add the decay to the gradient.
+        signed: 1 to keep only the signs of the direction; None if no member of the program does.
     """
 
     decay: Any
     gain: Any
+    old: Any
+    new: Any
+    second: Any
+    square: Any
     adaptive: Any
+    corrected: Any
     decoupled: Any
+    signed: Any
+
+
+class Kind(NamedTuple):
+    """What an optimizer does, 0 or 1, and `second` and `square` as in `Rule`."""
+
+    momentum: int = 0
+    nesterov: int = 0
+    averaged: int = 0
+    adaptive: int = 0
+    corrected: int = 0
+    decoupled: int = 0
+    signed: int = 0
+    second: float = 0.999
+    square: float = 0.001
+
+
+KINDS = {
+    "sgd": Kind(),
+    "momentum": Kind(momentum=1),
+    "nesterov": Kind(momentum=1, nesterov=1),
+    "rmsprop": Kind(adaptive=1, second=0.9, square=0.1),
+    "adam": Kind(momentum=1, averaged=1, adaptive=1, corrected=1),
+    "adamw": Kind(momentum=1, averaged=1, adaptive=1, corrected=1, decoupled=1),
+    "lion": Kind(momentum=1, averaged=1, decoupled=1, signed=1),
+}
 
 
 class Moments(NamedTuple):
@@ -49,10 +89,6 @@ class Moments(NamedTuple):
     second: Any
 
 
-# has momentum, is adaptive, decouples weight decay
-_KINDS = {"sgd": (0, 0, 0), "momentum": (1, 0, 0), "adam": (1, 1, 0), "adamw": (1, 1, 1)}
-
-
 def from_genome(space: Space, numbers: Mapping[str, Any]) -> optax.GradientTransformation:
     """The optimizer of one member.
 
@@ -61,12 +97,47 @@ def from_genome(space: Space, numbers: Mapping[str, Any]) -> optax.GradientTrans
         numbers: `space.numbers(genome)` of the member; genes missing there take usual values.
     """
     genes = _DEFAULTS | dict(numbers)
-    names = _options(space)
-    kinds = jnp.asarray(np.asarray([_KINDS[name] for name in names], np.float32))
-    has_momentum, adaptive, decoupled = kinds[numbers.get("optimizer", 0)]
-    decay = has_momentum * genes["momentum"]
-    rule = Rule(decay, 1.0 - adaptive * decay, adaptive, decoupled)
-    return unified(rule, genes["learning_rate"], genes["weight_decay"])
+    kinds = [KINDS[name] for name in _options(space)]
+    chosen = jnp.asarray(np.asarray(kinds, np.float32))[numbers.get("optimizer", 0)]
+    rule = make_rule(Kind(*chosen), genes["momentum"])
+    if not any(kind.signed for kind in kinds):
+        rule = rule._replace(signed=None)
+    return unified(rule, _schedule(genes), genes["weight_decay"])
+
+
+def make_rule(kind: Kind, momentum: Any) -> Rule:
+    """The rule of an optimizer whose gene `momentum` is given; all may be traced."""
+    decay = kind.momentum * momentum
+    gain = 1.0 - kind.averaged * decay
+    return Rule(
+        decay=jnp.where(kind.signed > 0, _LION, decay),
+        gain=jnp.where(kind.signed > 0, 1.0 - _LION, gain),
+        old=jnp.where(kind.nesterov > 0, decay * decay, decay),
+        new=jnp.where(kind.nesterov > 0, 1.0 + decay, gain),
+        second=kind.second,
+        square=kind.square,
+        adaptive=kind.adaptive,
+        corrected=kind.corrected,
+        decoupled=kind.decoupled,
+        signed=kind.signed,
+    )
+
+
+def _schedule(genes: Mapping[str, Any]) -> Any:
+    """The learning rate, or what it is after so many steps where genes say how it changes."""
+    if not any(name in genes for name in _SCHEDULE):
+        return genes["learning_rate"]
+
+    def rate(count):
+        value = genes["learning_rate"]
+        if "warmup" in genes:
+            value = value * jnp.minimum(1.0, (count + 1.0) / jnp.maximum(genes["warmup"], 1.0))
+        if "decay_steps" in genes:
+            done = jnp.minimum(1.0, count / jnp.maximum(genes["decay_steps"], 1.0))
+            value = value * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+        return value
+
+    return rate
 
 
 @cache
@@ -78,16 +149,22 @@ def for_space(space: Space) -> Callable[[dict[str, Any]], optax.GradientTransfor
 def check_genes(space: Space) -> None:
     """Raises InputError if an optimizer is not built in, or a number of it is given as text."""
     for name in _options(space):
-        if name not in _KINDS:
-            raise InputError(f"optimizer {name!r} is unknown; choose among {', '.join(_KINDS)}")
-    for name in _DEFAULTS:
+        if name not in KINDS:
+            raise InputError(f"optimizer {name!r} is unknown; choose among {', '.join(KINDS)}")
+    for name in (*_DEFAULTS, *_SCHEDULE):
         options = getattr(space[name], "options", ()) if name in space else ()
         if any(isinstance(option, str) for option in options):
             raise InputError(f"gene {name!r} must have numbers to choose from, got {options}")
 
 
 def unified(rule: Rule, learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-    """The shared update as an optax transformation; every argument may be traced."""
+    """The shared update as an optax transformation; every number may be traced.
+
+    Args:
+        rule: which optimizer.
+        learning_rate: a number, or a function of the number of steps taken before.
+        weight_decay: a number.
+    """
 
     def init(params):
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -95,19 +172,23 @@ def unified(rule: Rule, learning_rate: Any, weight_decay: Any) -> optax.Gradient
 
     def update(gradients, state, params):
         count = state.count + 1
-        first_scale = jnp.where(rule.adaptive > 0, 1.0 - rule.decay**count, 1.0)
-        second_scale = 1.0 - _SECOND**count
+        rate: Any = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        first_scale = jnp.where(rule.corrected > 0, 1.0 - rule.decay**count, 1.0)
+        second_scale = jnp.where(rule.corrected > 0, 1.0 - rule.second**count, 1.0)
 
         def leaf(gradient, first, second, param):
             gradient = gradient + (1.0 - rule.decoupled) * weight_decay * param
+            direction = (rule.old * first + rule.new * gradient) / first_scale
             first = rule.decay * first + rule.gain * gradient
-            second = _SECOND * second + (1.0 - _SECOND) * gradient * gradient
+            second = rule.second * second + rule.square * gradient * gradient
             root = jnp.sqrt(second / second_scale) + _EPSILON
-            direction = first / first_scale / jnp.where(rule.adaptive > 0, root, 1.0)
+            direction = direction / jnp.where(rule.adaptive > 0, root, 1.0)
+            if rule.signed is not None:
+                direction = jnp.where(rule.signed > 0, jnp.sign(direction), direction)
             direction = direction + rule.decoupled * weight_decay * param
             # Traced factors are float32; moments keep the type of their parameter.
             moments = (moment.astype(param.dtype) for moment in (first, second))
-            return -learning_rate * direction, *moments
+            return -rate * direction, *moments
 
         leaves = jax.tree.map(leaf, gradients, state.first, state.second, params)
         updates, first, second = jax.tree.transpose(

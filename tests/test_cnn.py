@@ -7,7 +7,7 @@ import pytest
 from swarmjax import space
 from swarmjax.activations import ACTIVATIONS
 from swarmjax.cnn import CNN, ConvBox, cnn, image_shape
-from swarmjax.optimizers import Rule, unified
+from swarmjax.optimizers import KINDS, make_rule, unified
 from swarmjax.types import InputError
 
 OUTPUTS, BATCH = 3, 4
@@ -128,7 +128,7 @@ def test_padding_is_zero_and_gets_exactly_no_gradient(big, padded):
 
 def test_padding_stays_exactly_zero_under_training(big):
     """With momentum and weight decay, which must not leak in either."""
-    optimizer = unified(Rule(0.9, 0.1, 1.0, 1.0), 0.05, 0.1)
+    optimizer = unified(make_rule(KINDS["adamw"], 0.9), 0.05, 0.1)
 
     @jax.jit
     @jax.vmap

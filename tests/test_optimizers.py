@@ -7,10 +7,10 @@ import optax
 import pytest
 
 from swarmjax import space
-from swarmjax.optimizers import Rule, check_genes, for_space, from_genome, unified
+from swarmjax.optimizers import KINDS, check_genes, for_space, from_genome, make_rule, unified
 from swarmjax.types import InputError
 
-NAMES = ("sgd", "momentum", "adam", "adamw")
+NAMES = ("sgd", "momentum", "adam", "adamw", "nesterov", "rmsprop", "lion")
 SPACE = space.Space(
     optimizer=space.choice(*NAMES),
     learning_rate=space.log_uniform(1e-4, 1e-1),
@@ -18,12 +18,14 @@ SPACE = space.Space(
     momentum=space.uniform(0.0, 0.99),
 )
 # Every optimizer without and with weight decay, each member with numbers of its own.
-KIND = np.repeat(np.arange(4), 2)
+KIND = np.repeat(np.arange(7), 2)
 GENOME = {
     "optimizer": KIND.astype(np.int32),
-    "learning_rate": np.float32([0.02, 0.05, 0.01, 0.03, 0.02, 0.01, 0.04, 0.02]),
-    "weight_decay": np.float32([0.0, 0.3] * 4),
-    "momentum": np.float32([0.9, 0.5, 0.8, 0.9, 0.9, 0.6, 0.9, 0.7]),
+    "learning_rate": np.float32(
+        [0.02, 0.05, 0.01, 0.03, 0.02, 0.01, 0.04, 0.02, 0.01, 0.03, 0.02, 0.01, 0.02, 0.01]
+    ),
+    "weight_decay": np.float32([0.0, 0.3] * 7),
+    "momentum": np.float32([0.9, 0.5, 0.8, 0.9, 0.9, 0.6, 0.9, 0.7, 0.8, 0.9, 0.9, 0.5, 0.9, 0.6]),
 }
 STEPS = 20
 RNG = np.random.default_rng(0)
@@ -65,7 +67,13 @@ def by_optax(name, learning_rate, momentum, weight_decay):
             return optax.chain(decay, optax.sgd(learning_rate, momentum=momentum))
         case "adam":
             return optax.chain(decay, optax.adam(learning_rate, b1=momentum))
-    return optax.adamw(learning_rate, b1=momentum, weight_decay=weight_decay)
+        case "adamw":
+            return optax.adamw(learning_rate, b1=momentum, weight_decay=weight_decay)
+        case "nesterov":
+            return optax.chain(decay, optax.sgd(learning_rate, momentum=momentum, nesterov=True))
+        case "rmsprop":
+            return optax.chain(decay, optax.rmsprop(learning_rate, eps_in_sqrt=False))
+    return optax.lion(learning_rate, b1=momentum, weight_decay=weight_decay)
 
 
 @jax.jit
@@ -88,7 +96,7 @@ def test_each_is_its_optax_namesake_and_all_share_one_program():
         assert_same_path(jax.tree.map(lambda leaf: leaf[i], path), expected)  # noqa: B023
     ends = np.stack([np.asarray(path["kernel"][i, -1]) for i in range(len(KIND))])
     apart = abs(ends[:, None] - ends[None]).max(axis=(2, 3)) + np.eye(len(KIND))
-    assert apart.min() > 1e-3, "eight different ways, or the comparison means nothing"
+    assert apart.min() > 1e-3, "different ways, or the comparison means nothing"
 
 
 def test_zeros_without_gradient_stay_exactly_zero():
@@ -119,11 +127,11 @@ def test_missing_genes_take_the_usual_values():
 def test_the_gene_is_checked():
     check_genes(SPACE)
     check_genes(space.Space())
-    with pytest.raises(InputError, match="'lion' is unknown.*sgd, momentum, adam, adamw"):
-        check_genes(space.Space(optimizer=space.choice("adam", "lion")))
+    with pytest.raises(InputError, match="'muon' is unknown.*sgd, momentum, nesterov"):
+        check_genes(space.Space(optimizer=space.choice("adam", "muon")))
     with pytest.raises(InputError, match="'optimizer' must be a choice of names"):
         check_genes(space.Space(optimizer=space.uniform(0.0, 1.0)))
-    for name in ("learning_rate", "weight_decay", "momentum"):
+    for name in ("learning_rate", "weight_decay", "momentum", "warmup", "decay_steps"):
         check_genes(space.Space(**{name: space.choice(0.1, 0)}))
         # As a traced number a text would be its place among the options.
         with pytest.raises(InputError, match=f"'{name}' must have numbers.*0.01"):
@@ -153,6 +161,78 @@ def test_numeric_options_count_by_their_value():
 
 def test_moments_keep_the_type_of_their_parameters():
     params = {"w": jnp.ones(3, jnp.bfloat16)}
-    optimizer = unified(Rule(0.9, 0.1, 1.0, 1.0), jnp.float32(0.1), jnp.float32(0.01))
+    optimizer = unified(
+        make_rule(KINDS["adamw"], jnp.float32(0.9)), jnp.float32(0.1), jnp.float32(0.01)
+    )
     _, state = optimizer.update(params, optimizer.init(params), params)
     assert state.first["w"].dtype == state.second["w"].dtype == jnp.bfloat16
+
+
+def test_warmup_and_decay_are_the_schedules_of_optax():
+    """Each alone and both, against optax's own pieces; a warmup of 0 is none."""
+    searched = space.Space(
+        learning_rate=space.log_uniform(1e-3, 1e-1),
+        warmup=space.choice(0, 5),
+        decay_steps=space.uniform(1, 100),
+    )
+    genome = {
+        "learning_rate": np.float32([0.05, 0.02, 0.02]),
+        "warmup": np.int32([0, 1, 1]),
+        "decay_steps": np.float32([12, 1e9, 15]),
+    }
+
+    @jax.jit
+    def both(genome, start, push):
+        mine = jax.vmap(lambda g: descend(from_genome(searched, searched.numbers(g)), start, push))
+        warm = lambda t: jnp.minimum(1.0, (t + 1) / 5)  # noqa: E731
+        cosine = [optax.cosine_decay_schedule(1.0, n) for n in (12, 15)]
+        rates = [
+            lambda t: 0.05 * cosine[0](t),
+            lambda t: 0.02 * warm(t),
+            lambda t: 0.02 * warm(t) * cosine[1](t),
+        ]
+        return mine(genome)[0], [descend(optax.adam(rate), start, push)[0] for rate in rates]
+
+    paths, expected = both(genome, START, PUSH)
+    for i in range(3):
+        assert_same_path(jax.tree.map(lambda leaf: leaf[i], paths), expected[i])  # noqa: B023
+    kernel = np.asarray(paths["kernel"])
+    np.testing.assert_array_equal(kernel[0, 12:], kernel[0, 12:13].repeat(STEPS - 12, 0))
+    assert (kernel[1, -1] != kernel[1, -2]).all()
+
+
+WARM_COSINE = optax.warmup_cosine_decay_schedule(0.0, 1.0, 4, 16)
+
+
+def scheduled(genes):
+    # Not with a traced peak, which optax compares with zero in Python.
+    rate = lambda count: genes["learning_rate"] * WARM_COSINE(count)  # noqa: E731
+    return optax.adamw(rate, weight_decay=genes["weight_decay"])
+
+
+def clipped(genes):
+    return optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.add_decayed_weights(genes["weight_decay"]),
+        optax.sgd(genes["learning_rate"], momentum=genes["momentum"], nesterov=True),
+    )
+
+
+@pytest.mark.parametrize("make", [scheduled, clipped])
+def test_any_optax_chain_takes_traced_genes_and_never_recompiles(make):
+    """As `Experiment.optimizer`: one program for all members and all values of their genes."""
+    names = ("learning_rate", "weight_decay", "momentum")
+
+    @jax.jit
+    def train(genes, start, push):
+        return jax.vmap(lambda g: descend(make(g), start, push)[0])(genes)
+
+    for shift in (0, 3):
+        genes = {name: GENOME[name][shift : shift + 2] for name in names}
+        paths = train(genes, START, PUSH)
+        for i in range(2):
+            fixed = {name: float(values[i]) for name, values in genes.items()}
+            expected = jax.jit(lambda s, p, fixed=fixed: descend(make(fixed), s, p)[0])(START, PUSH)
+            mine = jax.tree.map(lambda leaf: leaf[i], paths)  # noqa: B023
+            assert_same_path(mine, expected)
+    assert train._cache_size() == 1
