@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import nnx
 from flax.traverse_util import flatten_dict
 
-from swarmjax import lanes, models
+from swarmjax import lanes, models, nnx_family
 from swarmjax.compiling import QUICK
 from swarmjax.experiment import Setup
 from swarmjax.space import Option
@@ -22,8 +23,9 @@ class Best(NamedTuple):
     """The best network of a run.
 
     Attributes:
-        model: a Flax module of exactly its architecture.
-        params: its weights, for `model.apply({"params": params}, x)`.
+        model: a Flax module of exactly its architecture; an NNX module holds its weights, and
+            `model(x)` evaluates.
+        params: its weights, for `model.apply({"params": params}, x)` of a Linen module.
         variables: `params` together with the other collections the model has.
         genome: its genes as plain values.
         scores: validation metrics, and test metrics where the task has test data.
@@ -56,6 +58,8 @@ def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> 
     scores = {name: float(metric[member]) for name, metric in frame.metrics.items()}
     birth = int(frame.birth[member])
     model, round = recipe.family.build(values), int(frame.round)
+    if isinstance(model, nnx.Module):
+        nnx_family.load(model, variables).eval()
     return Best(model, variables["params"], variables, values, scores, member, birth, round)
 
 

@@ -13,7 +13,7 @@ LAYERS = (
     {"types", "compiling"},
     {"space", "activations", "placement", "clock", "corpus", "data", "resources"},
     {"models", "optimizers", "tasks", "convolution", "padded"},
-    {"mlp", "cnn", "transformer"},
+    {"mlp", "cnn", "transformer", "nnx_family"},
     {"families"},
     {"similarity", "breed", "fitness", "policy", "cohorts"},
     {"members", "allocate", "tune", "evolve", "obey", "anomaly"},
