@@ -62,6 +62,13 @@ def test_options_replace_the_files_settings(tmp_path, capsys):
     assert reader.frames().to_pandas().steps.sum() == 33
 
 
+def test_the_model_of_a_builtin_task_is_chosen_by_name(tmp_path, capsys):
+    code, _, error = call(capsys, "run", "digits", "--model", "rnn", "--directory", tmp_path / "a")
+    assert code == 2 and "model 'rnn' is unknown; built-in ones are mlp, cnn" in error
+    code, _, error = call(capsys, "run", "spirals", "--model", "cnn", "--directory", tmp_path / "a")
+    assert code == 2 and "a CNN needs images" in error and not (tmp_path / "a").exists()
+
+
 def test_runs_lists_what_there_is_with_unreadable_ones(run_directory, tmp_path, capsys):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "swarm.db").write_bytes(b"not a database at all")

@@ -30,7 +30,7 @@ def task():
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"space": sj.Space()}, "the space has no gene"),
         ({"space": sj.Space(dropout=sj.uniform(0, 1))}, "gene 'dropout' is read by nothing"),
-        ({"space": sj.Space(optimizer=sj.choice("adam", "lion"))}, "optimizer 'lion' is unknown"),
+        ({"space": sj.Space(optimizer=sj.choice("adam", "muon"))}, "optimizer 'muon' is unknown"),
         ({"policy": "pbtt"}, "did you mean pbt"),
         ({"policy": sj.exploit}, "policy must be a Policy such as sj.exploit"),
         ({"policy": sj.proportional(valid_f1=1.0)}, "policy proportional.* fails.*needs valid_f1"),
@@ -144,3 +144,44 @@ def test_builtin_experiments_are_mixed_swarms():
     assert experiment.members == 64 and set(experiment.space.structural) == {"depth", "width"}
     with pytest.raises(sj.InputError, match="built-in tasks are"):
         builtin("imagenet")
+    assert set(builtin("digits", "cnn").space.structural) == {"depth", "width", "kernel"}
+    with pytest.raises(sj.InputError, match="model 'rnn' is unknown; built-in ones are mlp, cnn"):
+        builtin("digits", "rnn")
+
+
+def test_next_token_tasks_take_a_transformer():
+    x = np.random.default_rng(0).integers(0, 5, (20, 6))
+    words = sj.tasks.arrays(x, (x + 1) % 5, batch=4)
+    width = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), width=sj.structure(16, 32))
+    setup = check(sj.Experiment(task=words, space=width))
+    assert setup.model == "transformer" and setup.recipe.family.build({}).outputs == 5
+    with pytest.raises(sj.InputError, match=r"\(2, 5\) for 2 examples.*needs \(2, 6, 5\)"):
+        check(sj.Experiment(task=words, space=width, model="mlp"))
+    classes = sj.tasks.arrays(x, x[:, 0], batch=4)
+    with pytest.raises(sj.InputError, match=r"\(2, 6, 5\) for 2 examples.*needs \(2, 5\)"):
+        check(sj.Experiment(task=classes, space=width, model="transformer"))
+
+
+def test_the_models_name_is_told(task):
+    assert check(sj.Experiment(task=task, space=SPACE)).model == "mlp"
+    assert (
+        check(sj.Experiment(task=task, space=SPACE, model=lambda: nn.Dense(2))).model == "<lambda>"
+    )
+    with pytest.raises(sj.InputError, match="model 'rnn' is unknown"):
+        check(sj.Experiment(task=task, space=SPACE, model="rnn"))
+
+
+def test_the_text_is_learned_by_transformers():
+    experiment = builtin("text")
+    assert set(experiment.space.structural) == {"depth", "width"}
+    assert check(experiment).model == "transformer"
+
+
+def test_cnns_take_images_and_are_rehearsed_by_one_architecture(task):
+    setup = check(builtin("digits", "cnn"))
+    assert setup.model == "cnn" and setup.recipe.family.build({}).outputs == 10
+    square = sj.Space(learning_rate=SPACE["learning_rate"], kernel=sj.structure(1, 3))
+    check(sj.Experiment(task=task, space=square, model="cnn"))
+    odd = sj.tasks.arrays(np.ones((90, 5)), task.train.y[:1].repeat(90), batch=16)
+    with pytest.raises(sj.InputError, match=r"a CNN needs images.*got inputs of shape \(5,\)"):
+        check(sj.Experiment(task=odd, space=square, model="cnn"))
