@@ -14,6 +14,7 @@ from swarmjax.result import Best
 from swarmjax.run import DivergedError, Result, replay, run
 from swarmjax.space import Space, choice, log_uniform, structure, uniform
 from swarmjax.store import open_run
+from swarmjax.transformer import Transformer
 from swarmjax.tune import grid, perturb, random
 from swarmjax.types import Frame, InputError, Plan, Policy
 
@@ -30,6 +31,7 @@ __all__ = [
     "Result",
     "Space",
     "Terminal",
+    "Transformer",
     "allocate",
     "chain",
     "choice",
