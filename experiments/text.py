@@ -15,7 +15,7 @@ experiment = sj.Experiment(
     ),
     policy=sj.chain(sj.exploit(), sj.proportional(loss=0.7, efficiency=0.3), sj.perturb()),
     members=16,
-    budget=5_600,
+    budget=6_400,
 )
 
 if __name__ == "__main__":
