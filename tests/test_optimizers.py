@@ -108,7 +108,8 @@ def test_zeros_without_gradient_stay_exactly_zero():
     assert (np.asarray(path["kernel"])[:, :, padding] == 0.0).all()
     assert (np.asarray(path["kernel"])[:, :, ~padding] != 0.0).all()
     for moment in (state.first, state.second):
-        assert (np.asarray(moment["kernel"])[:, padding] == 0.0).all()
+        kernel = np.asarray(moment)[:, -padding.size :].reshape(-1, *padding.shape)
+        assert (kernel[:, padding] == 0.0).all() and (kernel[-1, ~padding] != 0.0).all()
     np.testing.assert_array_equal(state.count, STEPS)
 
 
@@ -165,7 +166,7 @@ def test_moments_keep_the_type_of_their_parameters():
         make_rule(KINDS["adamw"], jnp.float32(0.9)), jnp.float32(0.1), jnp.float32(0.01)
     )
     _, state = optimizer.update(params, optimizer.init(params), params)
-    assert state.first["w"].dtype == state.second["w"].dtype == jnp.bfloat16
+    assert state.first.dtype == state.second.dtype == jnp.bfloat16
 
 
 def test_warmup_and_decay_are_the_schedules_of_optax():
