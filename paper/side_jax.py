@@ -37,15 +37,18 @@ class Program(NamedTuple):
     Attributes:
         train: `train(state, rates, x, y, deck [steps, batch]) -> state`; state is donated.
         valid: `valid(state, x, y) -> metrics`.
-        module: the Flax module.
-        optimizer: `optimizer(rates) -> optax transformation`.
+        params: shapes of the parameters.
+        moments: shapes of the optimizer state.
     """
 
     train: Callable[..., Any]
     valid: Callable[..., Any]
-    module: nn.Module
-    optimizer: Callable[[Mapping[str, Any]], optax.GradientTransformation]
+    params: Any
+    moments: Any
 
+
+# Genes that are traced numbers; all others are part of the program.
+RATES = ("learning_rate", "weight_decay")
 
 OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -147,19 +150,18 @@ def make_program(work: Work, per_call: int, module: nn.Module, name: str) -> Pro
         outputs = module.apply({"params": state[0]}, x)
         return measure(work.task, outputs, y)  # pyright: ignore[reportArgumentType]
 
-    return Program(train, valid, module, make)
+    some_rates = {rate: 0.0 for rate in RATES if rate in work.recipe.space}
+    params = jax.eval_shape(module.init, jax.random.key(0), work.task.train.x[:1])["params"]
+    return Program(train, valid, params, jax.eval_shape(make(some_rates).init, params))
 
 
 def make_network(work: Work, program: Callable[..., Program], member: int) -> Network:
     """A fresh network, drawn by NumPy so that making it compiles nothing."""
     values = work.values(member)
     made = program(work.recipe.family.build(values), values.get("optimizer", "adam"))
-    names = {"learning_rate", "weight_decay"} & set(values)
-    rates = {name: np.float32(values[name]) for name in names}
-    shapes = jax.eval_shape(made.module.init, jax.random.key(0), work.task.train.x[:1])["params"]
-    params = draw(np.random.default_rng(member), shapes)
-    moments = jax.eval_shape(made.optimizer(rates).init, params)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), moments)
+    rates = {rate: np.float32(values[rate]) for rate in RATES if rate in values}
+    params = draw(np.random.default_rng(member), made.params)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), made.moments)
     return Network(made, (params, zeros), rates)
 
 
