@@ -8,6 +8,7 @@ numbers. Each maps 0 to 0, which keeps zero-padded units at zero.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -39,6 +40,13 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def coefficients(names: tuple[str, ...]) -> np.ndarray:
     """The six coefficients `[len(names), 6]` of each named activation."""
     return np.asarray([_COEFFICIENTS[name] for name in names], np.float32)
+
+
+def one_of(names: tuple[str, ...], index: Array) -> Callable[[jax.Array], jax.Array]:
+    """The activation that a member's `index` `[]` picks among `names`, without computing others."""
+    if len(names) == 1:
+        return ACTIVATIONS[names[0]]
+    return partial(activate, coefficient=jnp.asarray(coefficients(names))[index])
 
 
 def activate(x: jax.Array, coefficient: Array) -> jax.Array:

@@ -210,11 +210,17 @@ def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, R
     members, birth, genome, steps = mine
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
     deepest = _deepest(recipe, container, genome)
-    one_step = jax.vmap(partial(step, recipe, task, container, deepest), (None, 0, 0, 0, 0))
+    copies = recipe.family.copies
+    batched = Data(0 if copies else None, None)
+    one_step = jax.vmap(partial(step, recipe, task, container, deepest), (batched, 0, 0, 0, 0))
 
     def body(i, carry):
         members, loss, norm = carry
         batch = _split(mesh, Data(train.x[deck[i]], train.y[deck[i]]))
+        if copies:
+            copied = jnp.broadcast_to(batch.x[None], (len(steps), *batch.x.shape))
+            # Else the compiler would join the members' products into one, and turn weights about.
+            batch = batch._replace(x=jax.lax.optimization_barrier(copied))
         members, new_loss, new_norm = one_step(batch, keys, i < steps, genome, members)
         return members, loss + new_loss, norm + new_norm
 

@@ -46,6 +46,8 @@ class Family(NamedTuple):
             `breed.resize` understands; else None.
         layers: `layers(container, numbers) -> []`, the layers a member uses, which `apply` wants
             the maximum of as `deepest`; None if `apply` does not care.
+        copies: whether training is faster when every member of a chunk has a copy of the batch, not
+            one array for all: so it is where inputs go right into a product with weights.
     """
 
     init: Callable[[Key, Any, Numbers], Variables]
@@ -58,6 +60,7 @@ class Family(NamedTuple):
     genes: frozenset[str]
     sizes: Callable[[Any, Numbers], Sizes] | None
     layers: Callable[[Any, Numbers], Any] | None
+    copies: bool = False
 
 
 class Sizes(NamedTuple):

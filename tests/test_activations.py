@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmjax.activations import ACTIVATIONS, activate, coefficients
+from swarmjax.activations import ACTIVATIONS, activate, coefficients, one_of
 
 NAMES = tuple(ACTIVATIONS)
 KINKED = ("relu", "leaky_relu")
@@ -99,3 +99,12 @@ def test_coefficients_are_one_row_a_name():
     assert (table.shape, table.dtype) == ((3, 6), np.float32)
     np.testing.assert_array_equal(table[0], table[2])
     assert (table[0] != table[1]).any()
+
+
+def test_a_single_activation_is_taken_as_it_is_and_several_by_index():
+    x = jnp.linspace(-3.0, 3.0, 13)
+    assert one_of(("gelu",), 0) is ACTIVATIONS["gelu"]
+    names = ("relu", "silu", "tanh")
+    for index, name in enumerate(names):
+        chosen = jax.jit(lambda x, i: one_of(names, i)(x))(x, index)
+        np.testing.assert_allclose(chosen, ACTIVATIONS[name](x), atol=1e-6)
