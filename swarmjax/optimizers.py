@@ -98,8 +98,11 @@ def from_genome(space: Space, numbers: Mapping[str, Any]) -> optax.GradientTrans
     """
     genes = _DEFAULTS | dict(numbers)
     kinds = [KINDS[name] for name in _options(space)]
-    chosen = jnp.asarray(np.asarray(kinds, np.float32))[numbers.get("optimizer", 0)]
-    rule = make_rule(Kind(*chosen), genes["momentum"])
+    if len(kinds) == 1:
+        chosen = Kind(*map(float, kinds[0]))
+    else:
+        chosen = Kind(*jnp.asarray(np.asarray(kinds, np.float32))[numbers.get("optimizer", 0)])
+    rule = make_rule(chosen, genes["momentum"])
     if not any(kind.signed for kind in kinds):
         rule = rule._replace(signed=None)
     return unified(rule, _schedule(genes), genes["weight_decay"])
@@ -110,10 +113,10 @@ def make_rule(kind: Kind, momentum: Any) -> Rule:
     decay = kind.momentum * momentum
     gain = 1.0 - kind.averaged * decay
     return Rule(
-        decay=jnp.where(kind.signed > 0, _LION, decay),
-        gain=jnp.where(kind.signed > 0, 1.0 - _LION, gain),
-        old=jnp.where(kind.nesterov > 0, decay * decay, decay),
-        new=jnp.where(kind.nesterov > 0, 1.0 + decay, gain),
+        decay=_choose(kind.signed, _LION, decay),
+        gain=_choose(kind.signed, 1.0 - _LION, gain),
+        old=_choose(kind.nesterov, decay * decay, decay),
+        new=_choose(kind.nesterov, 1.0 + decay, gain),
         second=kind.second,
         square=kind.square,
         adaptive=kind.adaptive,
@@ -173,24 +176,35 @@ def unified(rule: Rule, learning_rate: Any, weight_decay: Any) -> optax.Gradient
     def update(gradients, state, params):
         count = state.count + 1
         rate: Any = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        first_scale = jnp.where(rule.corrected > 0, 1.0 - rule.decay**count, 1.0)
-        second_scale = jnp.where(rule.corrected > 0, 1.0 - rule.second**count, 1.0)
+        first_scale = _choose(rule.corrected, 1.0 - rule.decay**count, 1.0)
+        second_scale = _choose(rule.corrected, 1.0 - rule.second**count, 1.0)
         # All leaves as one: a program with the update once compiles faster than one with it often.
         gradient, param, first = _flat(gradients), _flat(params), state.first
-        gradient = gradient + (1.0 - rule.decoupled) * weight_decay * param
+        gradient = _plus(gradient, (1.0 - rule.decoupled) * weight_decay, param)
         direction = (rule.old * first + rule.new * gradient) / first_scale
         first = rule.decay * first + rule.gain * gradient
         second = rule.second * state.second + rule.square * gradient * gradient
         root = jnp.sqrt(second / second_scale) + _EPSILON
-        direction = direction / jnp.where(rule.adaptive > 0, root, 1.0)
+        direction = direction / _choose(rule.adaptive, root, 1.0)
         if rule.signed is not None:
-            direction = jnp.where(rule.signed > 0, jnp.sign(direction), direction)
-        direction = direction + rule.decoupled * weight_decay * param
+            direction = _choose(rule.signed, jnp.sign(direction), direction)
+        direction = _plus(direction, rule.decoupled * weight_decay, param)
         # Traced factors are float32; moments keep the type of the parameters.
         moments = (moment.astype(param.dtype) for moment in (first, second))
         return _split(-rate * direction, params), Moments(count, *moments)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+# A number that is known when the program is made costs it nothing.
+def _choose(flag: Any, yes: Any, no: Any) -> Any:
+    if isinstance(flag, float):
+        return yes if flag > 0.0 else no
+    return jnp.where(flag > 0, yes, no)
+
+
+def _plus(value: jax.Array, factor: Any, other: jax.Array) -> jax.Array:
+    return value if isinstance(factor, float) and factor == 0.0 else value + factor * other
 
 
 def _flat(tree: Any) -> jax.Array:
