@@ -1,5 +1,6 @@
 import json
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from paper import (
     whole_swarmjax,
     workers,
 )
-from swarmjax import optimizers
+from swarmjax import experiment, optimizers
 
 
 def row(values, targets=None, error=None):
@@ -249,12 +250,16 @@ def test_the_whole_programs_search_the_same_data():
     jax.tree.map(np.testing.assert_array_equal, (train, valid), again)
 
 
-def test_the_whole_program_runs(tmp_path, capsys, monkeypatch):
-    for name, value in {"MEMBERS": 4, "STEPS": 4, "EVERY": 2, "TRAIN": 200, "VALID": 50}.items():
-        monkeypatch.setattr(whole_data, name, value)
+def test_the_whole_program_is_a_sound_experiment(tmp_path, capsys, monkeypatch):
+    def rehearsed(**settings):
+        setup = experiment.check(experiment.Experiment(**settings))
+        assert setup.experiment.budget == 16 * 200
+        assert setup.task.train.x.shape == (4000, 784)
+        return SimpleNamespace(best=SimpleNamespace(scores={"valid_accuracy": np.float32(0.5)}))
+
+    monkeypatch.setattr(whole_swarmjax.sj, "run", rehearsed)
     whole_swarmjax.main(str(tmp_path))
-    found = json.loads(capsys.readouterr().out)
-    assert 0.0 <= found["valid_accuracy"] <= 1.0
+    assert json.loads(capsys.readouterr().out) == {"valid_accuracy": 0.5}
 
 
 def test_whole_programs_start_with_an_empty_cache(tmp_path, monkeypatch):
