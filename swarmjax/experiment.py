@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swarmjax import families, models, nnx_family, optimizers, store
+from swarmjax import families, models, optimizers, store
 from swarmjax.members import Recipe
 from swarmjax.presets import preset
 from swarmjax.rehearse import rehearse
@@ -152,7 +152,10 @@ def _family(model: Callable[..., Any] | str, space: Space, task: Task) -> models
     example = task.train.x[:1]
     if isinstance(model, str):
         return families.make_family(model, space, example, task.outputs)
-    if nnx_family.is_nnx(model):
+    if models.is_nnx(model):
+        # Imported here: others need not wait for NNX.
+        from swarmjax import nnx_family
+
         return nnx_family.nnx_family(space, model)
     return models.flax_family(space, model, example)
 

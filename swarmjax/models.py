@@ -8,6 +8,7 @@ are in `families`; `flax_family` makes one from any Linen module, `nnx_family` f
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -167,6 +168,19 @@ def architectures(
     options = [space[name].options for name in names]  # pyright: ignore[reportAttributeAccessIssue]
     rows = [[gene[int(i)] for gene, i in zip(options, row, strict=True)] for row in distinct]
     return [tuple(zip(names, row, strict=True)) for row in rows], index
+
+
+def is_nnx(module: Callable[..., Any]) -> bool:
+    """Whether a model is an NNX module class, or a function that takes `rngs` as one does."""
+    # Looked up, since NNX takes a third of a second to import: who has such a module has it too.
+    nnx: Any = sys.modules.get("flax.nnx")
+    kind = module if isinstance(module, type) else type(module)
+    if nnx is not None and issubclass(kind, nnx.Module):
+        return True
+    try:
+        return "rngs" in inspect.signature(module).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def name_of(module: Callable[..., Any]) -> str:

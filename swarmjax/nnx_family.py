@@ -29,18 +29,6 @@ from swarmjax.space import Space
 from swarmjax.types import InputError
 
 
-def is_nnx(module: Callable[..., Any]) -> bool:
-    """Whether a model is an NNX module class, or a function that takes `rngs` as one does."""
-    if isinstance(module, nnx.Module) or (
-        isinstance(module, type) and issubclass(module, nnx.Module)
-    ):
-        return True
-    try:
-        return "rngs" in inspect.signature(module).parameters
-    except (TypeError, ValueError):
-        return False
-
-
 def nnx_family(space: Space, module: Callable[..., nnx.Module]) -> Family:
     """A family from a user's NNX module: one container for each distinct architecture.
 

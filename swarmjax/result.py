@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
-from flax import nnx
 from flax.traverse_util import flatten_dict
 
-from swarmjax import lanes, models, nnx_family
+from swarmjax import lanes, models
 from swarmjax.compiling import QUICK
 from swarmjax.experiment import Setup
 from swarmjax.space import Option
@@ -58,7 +58,10 @@ def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> 
     scores = {name: float(metric[member]) for name, metric in frame.metrics.items()}
     birth = int(frame.birth[member])
     model, round = recipe.family.build(values), int(frame.round)
-    if isinstance(model, nnx.Module):
+    if not isinstance(model, nn.Module):
+        # Imported here: others need not wait for NNX.
+        from swarmjax import nnx_family
+
         nnx_family.load(model, variables).eval()
     return Best(model, variables["params"], variables, values, scores, member, birth, round)
 

@@ -9,7 +9,8 @@ import swarmjax as sj
 from swarmjax import optimizers, space
 from swarmjax.lanes import step
 from swarmjax.members import Recipe, new_member
-from swarmjax.nnx_family import is_nnx, load, nnx_family, variables_of
+from swarmjax.models import is_nnx
+from swarmjax.nnx_family import load, nnx_family, variables_of
 from swarmjax.tasks import Data
 from swarmjax.types import InputError
 

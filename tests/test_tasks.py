@@ -50,6 +50,17 @@ def test_the_splits_share_no_example(built):
         assert len(np.unique(rows, axis=0)) == len(rows)
 
 
+def test_digits_are_those_of_scikit_learn(built):
+    from sklearn.datasets import load_digits
+
+    given, task = load_digits(), built["digits"]
+    parts = [part for part in (task.train, task.valid, task.test) if part is not None]
+    mine = np.concatenate([np.column_stack([part.x * 16.0, part.y]) for part in parts])
+    theirs = np.column_stack([given.data, given.target])
+    np.testing.assert_array_equal(np.unique(mine, axis=0), np.unique(theirs, axis=0))
+    assert len(mine) == len(theirs)
+
+
 def test_digits_noisy_differs_from_digits_in_training_labels_only(built):
     clean, noisy = built["digits"], built["digits-noisy"]
     for one, other in zip(splits(clean), splits(noisy), strict=True):

@@ -65,6 +65,17 @@ def test_frame_table_types(frames):
     assert table.schema.field("width").type == pa.int64()
 
 
+@pytest.mark.parametrize("length", [0, 1, 8, 9, 17])
+def test_booleans_and_numbers_of_every_length_are_stored_as_they_are(frames, length):
+    rng = np.random.default_rng(length)
+    plan = keep(frames(np.zeros(length, np.float32)))
+    plan = plan._replace(fresh=rng.random(length) < 0.5, steps=rng.integers(0, 9, 2 * length)[::2])
+    table = plan_table(plan)
+    table.validate(full=True)
+    assert table["fresh"].to_pylist() == plan.fresh.tolist()
+    assert table["steps"].to_pylist() == plan.steps.tolist()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -72,6 +83,7 @@ def test_frame_table_types(frames):
         ((0.5, 1.5), [0.5, 1.5]),
         ((1, 0.5, "none"), ["1", "0.5"]),
         (("<b>", "'; --"), ["<b>", "'; --"]),
+        (("größer", "…", ""), ["größer", "…"]),
     ],
 )
 def test_options_of_every_kind(frames, options, expected):
