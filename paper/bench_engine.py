@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from paper.measure import (
@@ -85,17 +86,17 @@ def warn_if_busy(row: str) -> None:
 
 
 def table(bars: Sequence[Bar], records: Mapping[str, Any]) -> Table:
-    """All bars, with the time and the machine's load of their rows."""
-    grid = Table("figure", "value", "target", "", "row", "seconds", "load before", "after")
+    """All bars, with the seconds that their rows took and the machine's load before and after."""
+    grid = Table("figure", "value", "target", "", "row", "took", "load")
+    grid.columns[0].no_wrap = True
     rows = {bar["name"]: name for name, record in records.items() for bar in record["bars"]}
     for bar in bars:
         name, record = rows[bar.name], records[rows[bar.name]]
         value = "-" if bar.value is None else f"{bar.value:.3g}"
         verdict = bar.reason or ("met" if bar.met else "missed")
-        loads = (f"{record[key]:.1f}" for key in ("load_before", "load_after"))
-        grid.add_row(
-            bar.name, value, str(bar.target), verdict, name, f"{record['seconds']:.0f}", *loads
-        )
+        took = f"{record['seconds']:.0f} s"
+        busy = f"{record['load_before']:.1f}, {record['load_after']:.1f}"
+        grid.add_row(bar.name, value, str(bar.target), escape(verdict), name, took, busy)
     return grid
 
 
