@@ -10,9 +10,10 @@ import numpy as np
 
 from paper.swarms import SEED, Work, make_work
 from paper.workers import serve
+from swarmjax.frames import first_frame
 from swarmjax.policy import keep
 from swarmjax.run import prepare_jax
-from swarmjax.train import LocalTrainer, first_frame
+from swarmjax.train import LocalTrainer
 
 
 def prepare(**case: Any) -> Callable[..., Any]:

@@ -21,14 +21,15 @@ class Costs(NamedTuple):
     Attributes:
         compile_seconds: to compile one program.
         flops_per_second: that training reaches on all devices together.
-        step_seconds: fixed time of one training step of one lane, however small its networks.
-        lane: members that train side by side; a shorter lane costs as much as a full one.
+        step_seconds: fixed time of one training step of one chunk, however small its networks,
+            with all devices at work.
+        chunk: members that train side by side; a shorter chunk costs as much as a full one.
     """
 
     compile_seconds: float = 3.0
     flops_per_second: float = 2.5e10
-    step_seconds: float = 3e-4
-    lane: int = 16
+    step_seconds: float = 1.5e-4
+    chunk: int = 8
 
 
 class Load(NamedTuple):
@@ -43,11 +44,13 @@ class Cohorts(NamedTuple):
 
     Attributes:
         containers: architecture -> container whose program trains it.
+        training: container -> seconds its training is estimated to take.
         seconds: estimated compile and training time.
         separate: the same estimate with one program for each architecture.
     """
 
     containers: dict[Architecture, Any]
+    training: dict[Any, float]
     seconds: float
     separate: float
 
@@ -86,7 +89,8 @@ def plan_cohorts(
             if pair not in gains:
                 gains[pair] = _gain(family, groups, price, *pair)
     containers = {a: container for container, members in groups.items() for a in members}
-    return Cohorts(containers, sum(price(*group) for group in groups.items()), separate)
+    training = {group[0]: price(*group) - costs.compile_seconds for group in groups.items()}
+    return Cohorts(containers, training, sum(price(*g) for g in groups.items()), separate)
 
 
 def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Architecture) -> Any:
@@ -104,10 +108,10 @@ def _seconds(work: list[tuple[float, Load]], costs: Costs) -> float:
     if not members:
         return costs.compile_seconds
     steps = sum(load.steps for _, load in work)
-    lanes = math.ceil(members / costs.lane)
-    padding = lanes * costs.lane / members
+    chunks = math.ceil(members / costs.chunk)
+    padding = chunks * costs.chunk / members
     arithmetic = sum(flops * load.steps for flops, load in work) * padding / costs.flops_per_second
-    overhead = lanes * steps / members * costs.step_seconds
+    overhead = chunks * steps / members * costs.step_seconds
     return costs.compile_seconds + arithmetic + overhead
 
 

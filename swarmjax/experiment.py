@@ -39,6 +39,8 @@ class Experiment:
         round_steps: mean steps of a member in a round.
         directory: where the run is stored; None for a new one below `runs`.
         seed: of everything random.
+        storage: keeps members on the `device` or in the memory of the `host`, from where they visit
+            the devices a lane at a time; `auto` takes the host only where devices are too small.
     """
 
     task: Task | str
@@ -51,6 +53,7 @@ class Experiment:
     round_steps: int = 50
     directory: str | Path | None = None
     seed: int = 0
+    storage: str = "auto"
 
 
 class Setup(NamedTuple):
@@ -201,6 +204,8 @@ def _check_numbers(experiment: Experiment) -> None:
             raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
     if experiment.budget >= 2**31:
         raise InputError(f"budget must be below {2**31} member-steps, got {experiment.budget}")
+    if experiment.storage not in ("auto", "device", "host"):
+        raise InputError(f"storage must be auto, device or host, got {experiment.storage!r}")
     if not _whole(experiment.seed) or not 0 <= experiment.seed < 2**32:
         raise InputError(
             f"seed must be a whole number from 0 to {2**32 - 1}, got {experiment.seed!r}"

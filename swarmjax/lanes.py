@@ -8,7 +8,7 @@ whoever shares its lane. A group of several devices splits every batch among the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from swarmjax import stacks
 from swarmjax.members import Member, Recipe
-from swarmjax.placement import Layout, make_lanes
+from swarmjax.placement import Layout
 from swarmjax.population import Swarm
 from swarmjax.tasks import Data, Task, measure
 from swarmjax.types import Array, Genome, Key
@@ -88,11 +88,10 @@ def train_cohort(
     layout: Layout,
     swarm: Swarm,
     container: Any,
-    slots: np.ndarray,
+    lanes: Sequence[np.ndarray],
     genome: Genome,
     steps: np.ndarray,
-    flops: np.ndarray,
-) -> tuple[Member, list[tuple[np.ndarray, Report]]]:
+) -> tuple[Member, list[Report]]:
     """Trains and evaluates members of one cohort.
 
     Args:
@@ -100,17 +99,15 @@ def train_cohort(
         layout: of this cohort's lanes.
         swarm: where the members are; this cohort is consumed.
         container: which cohort.
-        slots: `[n]` members of it to train and evaluate.
+        lanes: slots `[G, L]` of it to train and evaluate, -1 for none; from `placement.schedule`.
         genome: `[N]` genes.
         steps: `[N]` grants; 0 only evaluates.
-        flops: `[N]` operations of one step.
 
     Returns:
-        The cohort afterwards, and for every lane its slots `[G, L]` (-1: none) and Report.
+        The cohort afterwards, and a Report for every lane.
     """
     stack, reports = swarm.cohorts[container], []
-    home = stacks.device_of(swarm.row[slots], layout.mesh.size) // layout.share
-    for lane in make_lanes(slots, steps[slots], flops[slots], home, layout):
+    for lane in lanes:
         real = lane >= 0
         filled = np.where(real, lane, lane[real][0])
         rows = np.where(real, swarm.row[filled], -1).astype(np.int32)
@@ -124,7 +121,7 @@ def train_cohort(
             engine, layout, container, real, members, swarm.birth[filled], genes, granted
         )
         stack = stacks.put(stack, layout.mesh, rows, members, near)
-        reports.append((lane, report))
+        reports.append(report)
     return stack, reports
 
 
@@ -211,7 +208,7 @@ def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, R
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
     deepest = _deepest(recipe, container, genome)
     copies = recipe.family.copies
-    batched = Data(0 if copies else None, None)
+    batched: Any = Data(0 if copies else None, None)  # pyright: ignore[reportArgumentType]
     one_step = jax.vmap(partial(step, recipe, task, container, deepest), (batched, 0, 0, 0, 0))
 
     def body(i, carry):

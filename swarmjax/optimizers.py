@@ -59,13 +59,13 @@ class Rule(NamedTuple):
 class Kind(NamedTuple):
     """What an optimizer does, 0 or 1, and `second` and `square` as in `Rule`."""
 
-    momentum: int = 0
-    nesterov: int = 0
-    averaged: int = 0
-    adaptive: int = 0
-    corrected: int = 0
-    decoupled: int = 0
-    signed: int = 0
+    momentum: float = 0
+    nesterov: float = 0
+    averaged: float = 0
+    adaptive: float = 0
+    corrected: float = 0
+    decoupled: float = 0
+    signed: float = 0
     second: float = 0.999
     square: float = 0.001
 

@@ -14,7 +14,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 # Members are left on the devices where they are kept if that costs no more than this.
-_AT_HOME = 1.05
+_AT_HOME = 1.02
+
+# Placement is good enough where the busiest device has so much more work than the mean.
+_EVEN = 1.01
 
 
 class Layout(NamedTuple):
@@ -65,85 +68,140 @@ def shares(devices: np.ndarray, count: int) -> np.ndarray:
     return divisors[np.searchsorted(divisors, np.maximum(devices, 1), side="right") - 1]
 
 
-def make_lanes(
-    slots: np.ndarray, steps: np.ndarray, flops: np.ndarray, home: np.ndarray, layout: Layout
-) -> list[np.ndarray]:
-    """Lanes `[groups, chunks * chunk]` of slots, -1 where there is none.
+class Job(NamedTuple):
+    """Members of one container to train in one round.
 
-    Args:
-        slots: `[n]` members of one container.
+    Attributes:
+        layout: of their lanes.
+        slots: `[n]` members.
         steps: `[n]` steps granted to each.
         flops: `[n]` operations of one step of each.
-        home: `[n]` group in which each is kept.
-        layout: of the container.
+        device: `[n]` device that keeps each.
     """
-    chunks, group = place_chunks(steps, flops, home, layout)
-    mine = [[slots[chunk] for chunk, g in zip(chunks, group, strict=True) if g == own]
-            for own in range(layout.groups)]  # fmt: skip
+
+    layout: Layout
+    slots: np.ndarray
+    steps: np.ndarray
+    flops: np.ndarray
+    device: np.ndarray
+
+
+def schedule(jobs: Sequence[Job], devices: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
+    """For every job its lanes `[groups, chunks * chunk]` of slots, and the devices' work `[D]`.
+
+    Places without a member hold -1. Jobs whose members share their batches among more devices are
+    placed first, all jobs of as many together.
+    """
+    load, lanes = np.zeros(devices), [[] for _ in jobs]
+    for share in sorted({job.layout.share for job in jobs}, reverse=True):
+        numbers = [i for i, job in enumerate(jobs) if job.layout.share == share]
+        placed, load = _place([jobs[i] for i in numbers], load)
+        for i, (chunks, group) in zip(numbers, placed, strict=True):
+            lanes[i] = _lanes(jobs[i], chunks, group)
+    return lanes, load
+
+
+def balance(load: np.ndarray) -> float:
+    """Mean over maximum of the devices' work `[D]`; 1 is ideal."""
+    return float(load.mean() / load.max())
+
+
+def _place(jobs: Sequence[Job], load: np.ndarray):
+    """For every job its chunks and the group that trains each, and the devices' work `[D]`.
+
+    Members stay at home unless moving them makes the busiest device's work clearly shorter; then
+    the longest chunk goes to the least busy group, and so on (longest processing time, Graham
+    1969), and chunks of the busiest group are exchanged while that helps.
+    """
+    layout = jobs[0].layout
+    load = load.reshape(layout.groups, layout.share).max(axis=1)
+    at_home = [_at_home(job) for job in jobs]
+    there = load + sum(
+        np.bincount(group, _work(job, chunks), layout.groups)
+        for job, (chunks, group) in zip(jobs, at_home, strict=True)
+    )
+    everyone = [_chunks(job, np.arange(len(job.slots))) for job in jobs]
+    work = np.concatenate([_work(*both) for both in zip(jobs, everyone, strict=True)])
+    group, end = _exchange(work, *_longest_first(work, load))
+    if there.max() <= _AT_HOME * end.max():
+        return at_home, np.repeat(there, layout.share)
+    groups = np.split(group, np.cumsum([len(chunks) for chunks in everyone])[:-1])
+    return list(zip(everyone, groups, strict=True)), np.repeat(end, layout.share)
+
+
+def _at_home(job: Job) -> tuple[list[np.ndarray], np.ndarray]:
+    """Chunks of members that are kept in the same group, and that group."""
+    home, groups = job.device // job.layout.share, job.layout.groups
+    parts = [_chunks(job, np.flatnonzero(home == own)) for own in range(groups)]
+    chunks = [chunk for part in parts for chunk in part]
+    return chunks, np.repeat(np.arange(groups), [len(part) for part in parts])
+
+
+def _work(job: Job, chunks: list[np.ndarray]) -> np.ndarray:
+    return np.asarray([chunk_cost(job, chunk) for chunk in chunks])
+
+
+def chunk_cost(job: Job, chunk: np.ndarray) -> float:
+    """Operations of a chunk: its longest grant at its deepest member's step, in every place.
+
+    Its evaluation counts as one more step.
+    """
+    longest, deepest = job.steps[chunk].max() + 1, job.flops[chunk].max()
+    return float(longest * deepest * job.layout.chunk / job.layout.share)
+
+
+def _chunks(job: Job, members: np.ndarray) -> list[np.ndarray]:
+    """Members of like grants, and within like grants of like depth, side by side."""
+    # Grants within a fifth of each other count as alike.
+    grant = np.ceil(4 * np.log2(np.maximum(job.steps, 1)))
+    order = members[np.lexsort((members, -job.flops[members], -grant[members]))]
+    return [
+        order[start : start + job.layout.chunk] for start in range(0, len(order), job.layout.chunk)
+    ]
+
+
+def _longest_first(work: np.ndarray, load: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The group of each chunk, and the load of every group afterwards."""
+    group, load = np.zeros(len(work), np.int64), load.copy()
+    for chunk in np.argsort(-work, kind="stable"):
+        group[chunk] = load.argmin()
+        load[group[chunk]] += work[chunk]
+    return group, load
+
+
+def _exchange(work: np.ndarray, group: np.ndarray, load: np.ndarray):
+    """Moves a chunk of the busiest group, or swaps it for another, while that evens the work."""
+    group, load = group.copy(), load.copy()
+    while load.max() > _EVEN * load.mean():
+        busiest = load.argmax()
+        mine, others = np.flatnonzero(group == busiest), np.flatnonzero(group != busiest)
+        # Swapping for nothing is a move; the partner in a move is the least busy group.
+        theirs = np.append(work[others], 0.0)
+        partner = np.append(group[others], load.argmin())
+        shift = work[mine][:, None] - theirs[None]
+        after = np.maximum(load[busiest] - shift, load[partner][None] + shift)
+        a, b = np.unravel_index(after.argmin(), after.shape) if len(mine) else (0, 0)
+        if not len(mine) or after[a, b] >= load[busiest] * (1 - 1e-9):
+            break
+        group[mine[a]] = partner[b]
+        if b < len(others):
+            group[others[b]] = busiest
+        load[busiest] -= shift[a, b]
+        load[partner[b]] += shift[a, b]
+    return group, load
+
+
+def _lanes(job: Job, chunks: list[np.ndarray], group: np.ndarray) -> list[np.ndarray]:
+    layout = job.layout
+    queues = [
+        [job.slots[chunk] for chunk, g in zip(chunks, group, strict=True) if g == own]
+        for own in range(layout.groups)
+    ]
     lanes = []
-    for start in range(0, max(map(len, mine)), layout.chunks):
+    for start in range(0, max(map(len, queues)), layout.chunks):
         lane = np.full((layout.groups, layout.chunks, layout.chunk), -1, np.int64)
-        for own, queue in enumerate(mine):
+        for own, queue in enumerate(queues):
             for place, chunk in enumerate(queue[start : start + layout.chunks]):
                 lane[own, place, : len(chunk)] = chunk
         lanes.append(lane.reshape(layout.groups, -1))
     return lanes
-
-
-def place_chunks(
-    steps: np.ndarray, flops: np.ndarray, home: np.ndarray, layout: Layout
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Chunks as indices `[<= chunk]` of like members, and the group that trains each.
-
-    Arguments are those of `make_lanes`. Members stay at home unless moving them makes the busiest
-    group's work clearly shorter; then the longest chunk goes to the least busy group, and so on
-    (longest processing time, Graham 1969).
-    """
-    everyone = _chunks(np.arange(len(steps)), steps, flops, layout.chunk)
-    work = np.asarray([chunk_cost(steps[c], flops[c]) for c in everyone])
-    group = _longest_first(work, layout.groups)
-    at_home, owner = [], []
-    for own in range(layout.groups):
-        part = _chunks(np.flatnonzero(home == own), steps, flops, layout.chunk)
-        at_home += part
-        owner += [own] * len(part)
-    there = np.asarray([chunk_cost(steps[c], flops[c]) for c in at_home])
-    if busiest(there, np.asarray(owner), layout) <= _AT_HOME * busiest(work, group, layout):
-        return at_home, np.asarray(owner)
-    return everyone, group
-
-
-def chunk_cost(steps: np.ndarray, flops: np.ndarray) -> float:
-    """Operations of a chunk, for each of its places: the longest grant at the deepest member's.
-
-    Its evaluation counts as one more step.
-    """
-    return float((steps.max() + 1) * flops.max())
-
-
-def busiest(work: np.ndarray, group: np.ndarray, layout: Layout) -> float:
-    """Work of the group that has most of it."""
-    return float(np.bincount(group, work, layout.groups).max())
-
-
-def balance(steps: np.ndarray, flops: np.ndarray, home: np.ndarray, layout: Layout) -> float:
-    """Mean over maximum of the groups' work, as `make_lanes` places it; 1 is ideal."""
-    chunks, group = place_chunks(steps, flops, home, layout)
-    work = np.asarray([chunk_cost(steps[c], flops[c]) for c in chunks])
-    return float(work.sum() / layout.groups / busiest(work, group, layout))
-
-
-def _chunks(members, steps, flops, size) -> list[np.ndarray]:
-    """Members of like grants, and within like grants of like depth, side by side."""
-    # Grants within a fifth of each other count as alike.
-    grant = np.ceil(4 * np.log2(np.maximum(steps, 1)))
-    order = members[np.lexsort((members, -flops[members], -grant[members]))]
-    return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def _longest_first(work: np.ndarray, groups: int) -> np.ndarray:
-    group, load = np.zeros(len(work), np.int64), np.zeros(groups)
-    for chunk in np.argsort(-work, kind="stable"):
-        group[chunk] = load.argmin()
-        load[group[chunk]] += work[chunk]
-    return group

@@ -12,12 +12,12 @@ import numpy as np
 
 from swarmjax import lanes
 from swarmjax.data import Data
+from swarmjax.frames import first_frame
 from swarmjax.members import Member, Recipe, new_member
 from swarmjax.models import Architecture
 from swarmjax.policy import keep
 from swarmjax.space import Choice, Space
 from swarmjax.tasks import Task, output_shape
-from swarmjax.train import first_frame
 from swarmjax.types import Genome, InputError, Policy
 
 # Architectures of a user's module whose outputs are tried, and whose training step is.

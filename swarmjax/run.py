@@ -21,9 +21,10 @@ import numpy as np
 from swarmjax import fitness, progress, store, telemetry
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.experiment import Experiment, Setup, check
+from swarmjax.frames import first_frame
 from swarmjax.policy import PlanError, check_plan, keep
 from swarmjax.result import Best, describe_best, main_metric, score_on_test, stored_best
-from swarmjax.train import LocalTrainer, Network, first_frame
+from swarmjax.train import Choices, LocalTrainer, Network
 from swarmjax.types import Array, Frame, InputError, Plan, Policy, State
 
 
@@ -69,11 +70,13 @@ def run(
     experiment = replace(experiment, **settings) if experiment else Experiment(**settings)
     prepare_jax()
     setup = check(experiment)
+    begun = _begin(setup)
+    begun[0].check_memory(begun[1].genome)
     display = display or progress.Silent()
     writer = store.create(setup.directory, _config(setup), setup.recipe.space)
     watch = Watch(display.compiling)
     with contextlib.closing(writer), _reported(writer), _alive(writer), display, watch:
-        loop = _Loop(setup, writer, display, watch)
+        loop = _Loop(setup, begun, writer, display, watch)
         started(setup.directory)
         return loop.run()
 
@@ -94,7 +97,7 @@ def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrai
     reader = store.open_run(experiment.directory)
     setup = check(replace(experiment, directory=None))
     _check_same_run(setup, reader)
-    trainer, frame = _begin(setup)
+    trainer, frame = _begin(setup, Choices.from_json(reader.engine()))
     with contextlib.closing(reader):
         for round, table in reader.plans():
             if rounds is None or round <= rounds:
@@ -120,9 +123,17 @@ def prepare_jax() -> None:
 class _Loop:
     """One run in progress: the records of the last round, and what is best so far."""
 
-    def __init__(self, setup: Setup, writer: store.Writer, display: progress.Display, watch: Watch):
+    def __init__(
+        self,
+        setup: Setup,
+        begun: tuple[LocalTrainer, Frame],
+        writer: store.Writer,
+        display: progress.Display,
+        watch: Watch,
+    ):
         self._setup, self._writer, self._display, self._watch = setup, writer, display, watch
-        self._trainer, self._frame = _begin(setup, self._note)
+        self._trainer, self._frame = begun
+        self._trainer.report, self._chosen = self._note, None
         self._state, self._told = setup.policy.init(self._frame), watch.programs
         # A policy's arithmetic is small: it is worth compiling fast, not running fast.
         self._decide = jax.jit(partial(_decide, setup.policy), compiler_options=QUICK)
@@ -143,6 +154,9 @@ class _Loop:
         round = int(before.round) + 1
         self._writer.plan(round, telemetry.plan_table(plan))
         frame = self._trainer.round(plan, before)
+        if self._chosen != self._trainer.choices:
+            self._chosen = self._trainer.choices
+            self._writer.engine(self._chosen.to_json())
         self._frame = _budgeted(frame, int(frame.remaining), experiment)
         self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
         for member in np.flatnonzero(before.alive & ~self._frame.alive):
@@ -232,14 +246,12 @@ def _check_same_run(setup: Setup, reader: store.Reader) -> None:
             )
 
 
-def _begin(
-    setup: Setup, report: Callable[[str], None] = lambda text: None
-) -> tuple[LocalTrainer, Frame]:
+def _begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, Frame]:
     """The trainer and the Frame before the first round."""
     experiment = setup.experiment
     trainer = LocalTrainer(
         setup.recipe, setup.task, members=experiment.members, budget=experiment.budget,
-        seed=experiment.seed, report=report,
+        seed=experiment.seed, storage=experiment.storage, choices=choices,
     )  # fmt: skip
     genome = setup.recipe.space.draw(experiment.seed, experiment.members)
     frame = first_frame(setup.recipe, setup.task, experiment.members, genome)

@@ -126,6 +126,10 @@ class Writer:
         # One file: weights and genes of different networks can never meet.
         _replace(self.directory / "best.npz", buffer.getvalue())
 
+    def engine(self, choices: Mapping[str, Any]) -> None:
+        """Stores what was decided about speed, which a replay needs."""
+        self._put("engine", choices)
+
     def close(self) -> None:
         """Folds the write-ahead log into the database and closes it."""
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -208,6 +212,10 @@ class Reader:
         """How the run stands."""
         status = Status(**self._meta("status"))
         return status._replace(heartbeat=max(status.heartbeat, self._meta("heartbeat")))
+
+    def engine(self) -> dict[str, Any]:
+        """What was decided about speed; stored with the first round."""
+        return self._meta("engine")
 
     def rounds(self) -> list[int]:
         """Numbers of the rounds whose rows are stored, ascending."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import lanes, placement, stacks
-from swarmjax.cohorts import Costs, Load, plan_cohorts
+from swarmjax import capacity, lanes, placement, stacks, trial
+from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
+from swarmjax.frames import changed, frame_after, step_costs
 from swarmjax.members import Member, Recipe
 from swarmjax.models import Architecture, architectures
-from swarmjax.placement import Layout
+from swarmjax.placement import Job, Layout
 from swarmjax.population import Store, Swarm, apply_plan, empty_swarm
 from swarmjax.tasks import Task
-from swarmjax.types import Frame, Genome, Plan
+from swarmjax.types import Frame, Genome, InputError, Plan
 
 
 class Network(NamedTuple):
@@ -35,6 +36,27 @@ class Network(NamedTuple):
     genome: Genome
 
 
+class Choices(NamedTuple):
+    """What was decided about speed; it may change the last bits, so a replay needs it.
+
+    Attributes:
+        costs: of the machine, for the planner of cohorts.
+        chunks: container, as text -> members vmapped together.
+    """
+
+    costs: Costs = Costs()
+    chunks: dict[str, int] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain description that `from_json` reads back."""
+        return {"costs": self.costs._asdict(), "chunks": self.chunks}
+
+    @staticmethod
+    def from_json(described: Mapping[str, Any]) -> Choices:
+        """The choices that `to_json` described."""
+        return Choices(Costs(**described["costs"]), dict(described["chunks"]))
+
+
 class LocalTrainer:
     """Trains a swarm on this host's devices; `round` is the whole protocol."""
 
@@ -46,7 +68,8 @@ class LocalTrainer:
         members: int,
         budget: int,
         seed: int,
-        chunk: int = 8,
+        storage: str = "auto",
+        choices: Choices | None = None,
         report: Callable[[str], None] = lambda text: None,
     ):
         """Prepares; nothing is compiled or trained before the first round.
@@ -57,43 +80,92 @@ class LocalTrainer:
             members: how many.
             budget: member-steps of the whole run, for the cost model.
             seed: of weights, batches and dropout.
-            chunk: members vmapped together.
+            storage: keeps members on the `device` or the `host`; `auto`: where they fit.
+            choices: made by an earlier run, or None to try out what is fastest where that pays.
             report: told in one line what was decided, as it happens.
         """
-        self.recipe, self.task, self.seed = recipe, task, seed
-        self._members, self._budget, self._chunk, self._report = members, budget, chunk, report
+        self.recipe, self.task, self.seed, self.choices = recipe, task, seed, choices or Choices()
+        self._members, self._budget, self.report = members, budget, report
+        self._storage, self._free = storage, choices is None
         self._swarm, self._mesh = empty_swarm(members), placement.make_mesh()
         self._engine = lanes.Engine(
-            recipe, task, jax.random.key(seed), lanes.place_data((task.train, task.valid), self._mesh),
-            lambda part: np.zeros(0),
+            recipe, task, jax.random.key(seed),
+            lanes.place_data((task.train, task.valid), self._mesh), lambda part: np.zeros(0),
         )  # fmt: skip
         self._containers: dict[Architecture, Any] = {}
-        self._store = Store(self._mesh, chunk)
-        self._largest = members
+        self._seconds: dict[Any, float] = {}
+        self._largest, self._store = members, Store(self._mesh, self.choices.costs.chunk)
         self._layouts: dict[tuple[Any, int], Layout] = {}
+
+    def check_memory(self, genome: Genome) -> None:
+        """Raises InputError if a swarm of these genes does not fit; nothing is compiled."""
+        found, _ = architectures(self.recipe.space, genome)
+        family = self.recipe.family
+        largest = family.contain(max(found, key=lambda a: family.flops(family.contain(a), a)))
+        try:
+            self._reckon(genome, {largest: self._members})
+        except InputError:
+            # All as large as the largest was too pessimistic, perhaps.
+            self._plan_cohorts(genome)
+
+    def prepare(self, genome: Genome) -> None:
+        """Decides which programs there will be, and where members are kept.
+
+        Raises:
+            InputError: the swarm does not fit into memory.
+        """
+        found, cohorts, sizes = self._plan_cohorts(genome)
+        layout, need, host = self._reckon(genome, sizes)
+        self._containers, self._seconds = cohorts.containers, cohorts.training
+        self._largest = max(sizes.values())
+        self._store = self._store._replace(lane=layout.chunk * layout.chunks, host=host)
+        self._tell(found, len(sizes), cohorts, need)
+
+    def _plan_cohorts(self, genome: Genome) -> tuple[int, Cohorts, Mapping[Any, int]]:
+        """How many architectures there are, their containers, and members of each container."""
+        found, index = architectures(self.recipe.space, genome)
+        if self._free and len(found) > 1:
+            self.choices = self.choices._replace(costs=trial.machine_costs())
+        counts, each = np.bincount(index), self._budget / self._members
+        loads = {a: Load(int(n), n * each) for a, n in zip(found, counts, strict=True)}
+        cohorts = plan_cohorts(self.recipe.family, loads, self.task.batch, self.choices.costs)
+        sizes: Counter[Any] = Counter()
+        for architecture, load in loads.items():
+            sizes[cohorts.containers[architecture]] += int(load.members)
+        return len(found), cohorts, sizes
+
+    def _reckon(self, genome: Genome, sizes: Mapping[Any, int]):
+        """The largest cohort's layout, the memory needed, and whether the host keeps members."""
+        layout = placement.make_layout(max(sizes.values()), self._mesh)
+        need = capacity.reckon(self.recipe, self.task, genome, sizes, layout)
+        devices = jax.local_devices()
+        return layout, need, capacity.choose_storage(need, self._members, self._storage, devices)
 
     def round(self, plan: Plan, frame: Frame) -> Frame:
         """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""
         plan = jax.tree.map(np.asarray, plan)
         if not self._containers:
-            self._plan_cohorts(plan.genome)
-        busy = (plan.steps > 0) | _changed(self.recipe, plan, frame)
+            self.prepare(plan.genome)
+        busy = np.flatnonzero((plan.steps > 0) | changed(self.recipe, plan, frame))
         decks = cache(partial(lanes.make_deck, self.task, self.seed, int(frame.round)))
         engine = self._engine._replace(decks=decks)
         # While one cohort's program compiles, another cohort trains.
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(max(2, self._mesh.size)) as pool:
             swarm = apply_plan(
                 self.recipe, self._containers, engine.key, self._swarm, frame.genome, plan,
                 self._store, each=pool.map,
             )  # fmt: skip
-            flops = _costs(self.recipe, self.task, plan.genome)
-            work = _work(swarm, np.asarray(plan.steps) * flops, np.flatnonzero(busy))
-            cohort = partial(self._cohort, engine, swarm, plan, flops)
-            trained = dict(zip(work, pool.map(cohort, work.items()), strict=True))
+            jobs = self._jobs(engine, swarm, plan, busy)
+            schedule, _ = placement.schedule([job for _, job in jobs], self._mesh.size)
+            queues: dict[Any, list[tuple[Layout, list[np.ndarray]]]] = {}
+            for (container, job), some in zip(jobs, schedule, strict=True):
+                queues.setdefault(container, []).append((job.layout, some))
+            cohort = partial(self._cohort, engine, swarm, plan)
+            trained = dict(zip(queues, pool.map(cohort, queues.items()), strict=True))
         cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
         reports = [report for _, some in trained.values() for report in some]
         self._swarm = swarm._replace(cohorts=cohorts, step=swarm.step + plan.steps)
-        return _frame_after(self.recipe, self.task, self._swarm, plan, frame, reports)
+        return frame_after(self.recipe, self.task, self._swarm, plan, frame, reports)
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
@@ -107,114 +179,66 @@ class LocalTrainer:
         """A copy of what training changed in `slot`, padded as its container is."""
         return self.network(slot, {}).member
 
-    def _plan_cohorts(self, genome: Genome) -> None:
-        """Decides who shares a program, and how long a lane must be for the largest cohort."""
-        found, index = architectures(self.recipe.space, genome)
-        counts, each = np.bincount(index), self._budget / self._members
-        loads = {a: Load(int(n), n * each) for a, n in zip(found, counts, strict=True)}
-        costs = Costs(lane=self._mesh.size * self._chunk)
-        cohorts = plan_cohorts(self.recipe.family, loads, self.task.batch, costs)
-        self._containers = cohorts.containers
-        sizes: Counter[Any] = Counter()
-        for architecture, load in loads.items():
-            sizes[cohorts.containers[architecture]] += int(load.members)
-        self._largest = max(sizes.values())
-        layout = placement.make_layout(self._largest, self._mesh, self._chunk)
-        self._store = self._store._replace(lane=layout.chunk * layout.chunks)
-        self._report(
-            f"programs for {len(found)} architectures: {len(sizes)}, by a cost model that reckons "
-            f"{cohorts.seconds:.0f} s with them and {cohorts.separate:.0f} s with one for each"
-        )
+    def _jobs(self, engine, swarm: Swarm, plan: Plan, slots: np.ndarray):
+        """Containers and what of them trains or is evaluated, the longest work first."""
+        flops = step_costs(self.recipe, self.task, plan.genome)
+        share = placement.shares(np.asarray(plan.devices), self._mesh.size)
+        jobs = []
+        for kind, k in sorted(
+            set(zip(swarm.kind[slots].tolist(), share[slots].tolist(), strict=True))
+        ):
+            mine = slots[(swarm.kind[slots] == kind) & (share[slots] == k)]
+            container = swarm.containers[kind]
+            home = stacks.device_of(swarm.row[mine], self._mesh.size)
+            layout = self._layout(engine, container, k, plan.genome)
+            steps = np.asarray(plan.steps)[mine]
+            jobs.append((container, Job(layout, mine, steps, flops[mine], home)))
+        return sorted(jobs, key=lambda item: -float(item[1].steps @ item[1].flops))
 
-    def _layout(self, container: Any, share: int) -> Layout:
+    def _layout(self, engine, container: Any, share: int, genome: Genome) -> Layout:
         """The layout of members of one container whose batch `share` devices share."""
         if (container, share) not in self._layouts:
-            mesh = self._mesh if share == 1 else placement.make_mesh(share)
-            # Few members are worth several devices each: they train one after the other.
-            chunk = self._chunk if share == 1 else 1
-            layout = placement.make_layout(self._largest, mesh, chunk)
+            layout = placement.make_layout(self._largest, self._mesh)
+            if share > 1:
+                # Few members are worth several devices each: they train one after the other.
+                layout = placement.make_layout(self._largest, placement.make_mesh(share), chunk=1)
+                why = f", each on {share} devices"
+            else:
+                chunk, why = self._chunk(engine, container, layout, genome)
+                layout = placement.make_layout(self._largest, self._mesh, chunk)
             self._layouts[container, share] = layout
-            several = f", each on {share} devices" if share > 1 else ""
-            self._report(f"compiling a program for {container}{several}")
+            self.report(f"compiling a program for {container}, chunks of {layout.chunk}{why}")
         return self._layouts[container, share]
 
-    def _cohort(self, engine, swarm, plan, flops, item):
-        container, slots = item
-        share, reports = placement.shares(plan.devices, self._mesh.size), []
-        for k in np.unique(share[slots]):
-            layout = self._layout(container, int(k))
-            stack, some = lanes.train_cohort(
-                engine, layout, swarm, container, slots[share[slots] == k], plan.genome,
-                plan.steps, flops,
-            )  # fmt: skip
+    def _chunk(self, engine, container: Any, layout: Layout, genome: Genome) -> tuple[int, str]:
+        chosen = self.choices.chunks.get(str(container))
+        if chosen is not None or not self._free:
+            return chosen or layout.chunk, ""
+        seconds = self._seconds.get(container, 0.0)
+        chunk, why = trial.choose_chunk(
+            engine, container, layout, genome, seconds, self.choices.costs
+        )
+        self.choices = self.choices._replace(chunks=self.choices.chunks | {str(container): chunk})
+        return chunk, f" ({why})"
+
+    def _cohort(self, engine, swarm: Swarm, plan: Plan, item):
+        container, queue = item
+        reports: list[tuple[np.ndarray, lanes.Report]] = []
+        for layout, some in queue:
+            stack, told = lanes.train_cohort(
+                engine, layout, swarm, container, some, plan.genome, np.asarray(plan.steps)
+            )
             swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
-            reports += some
+            reports += zip(some, told, strict=True)
         return swarm.cohorts[container], reports
 
-
-def _work(swarm: Swarm, spent: np.ndarray, slots: np.ndarray) -> dict[Any, np.ndarray]:
-    """Container -> slots to train or evaluate, the longest work first."""
-    kinds = swarm.kind[slots]
-    work = {swarm.containers[kind]: slots[kinds == kind] for kind in np.unique(kinds)}
-    return dict(sorted(work.items(), key=lambda item: -spent[item[1]].sum()))
-
-
-def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Frame:
-    """The Frame before anything was trained: genes, unknown scores, everyone alive."""
-    unknown = np.full(members, np.nan, np.float32)
-    zeros, none = np.zeros(members, np.int32), np.full(members, -1, np.int32)
-    zero = np.zeros((), np.int32)
-    metrics = {f"valid_{name}": unknown for name in ("loss", *task.metrics)}
-    return Frame(
-        round=zero, quota=zero, remaining=zero, loss=unknown, metrics=metrics,
-        gradient_norm=unknown, steps=zeros, total_steps=zeros, alive=np.ones(members, bool),
-        cost=_costs(recipe, task, genome), genome={k: np.asarray(v) for k, v in genome.items()},
-        birth=none, lineage=none, space=recipe.space,
-    )  # fmt: skip
-
-
-def _frame_after(recipe, task, swarm: Swarm, plan: Plan, frame: Frame, reports) -> Frame:
-    """The Frame of a finished round; members that did nothing show what their parent showed."""
-    parent = np.where(plan.fresh, np.arange(len(plan.parent)), plan.parent)
-
-    def inherit(values):
-        return np.asarray(values)[parent].copy()
-
-    loss, norm, alive = inherit(frame.loss), inherit(frame.gradient_norm), inherit(frame.alive)
-    untrained = swarm.step == 0
-    loss[untrained] = norm[untrained] = np.nan
-    metrics = {name: inherit(values) for name, values in frame.metrics.items()}
-    for places, report in reports:
-        real = places >= 0
-        slots = places[real]
-        alive[slots] = report.finite[real]
-        for name, values in report.metrics.items():
-            metrics[f"valid_{name}"][slots] = values[real]
-        steps = plan.steps[slots]
-        for mean, total in ((loss, report.loss), (norm, report.gradient_norm)):
-            mean[slots] = np.where(steps > 0, total[real] / np.maximum(steps, 1), mean[slots])
-    remaining = np.asarray(frame.remaining - plan.steps.sum(), np.int32)
-    return frame._replace(
-        round=np.asarray(frame.round + 1, np.int32), remaining=remaining,
-        loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
-        alive=alive, cost=_costs(recipe, task, plan.genome), genome=plan.genome,
-        birth=swarm.birth, lineage=swarm.lineage,
-    )  # fmt: skip
-
-
-def _changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
-    """Slots `[N]` whose network will not compute what the one before it did."""
-    changed = np.asarray(plan.fresh | (plan.parent != np.arange(len(plan.parent))))
-    for name in recipe.family.genes & set(plan.genome):
-        changed |= np.asarray(plan.genome[name] != frame.genome[name])
-    return changed
-
-
-def _costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
-    family = recipe.family
-    found, index = architectures(recipe.space, genome)
-    flops = [
-        family.flops(family.contain(architecture), architecture) * task.batch
-        for architecture in found
-    ]
-    return np.asarray(flops, np.float32)[index]
+    def _tell(self, architectures: int, programs: int, cohorts, need: capacity.Need) -> None:
+        costs, where = self.choices.costs, "host" if self._store.host else "device"
+        self.report(
+            f"programs for {architectures} architectures: {programs}, by a cost model that reckons "
+            f"{cohorts.seconds:.0f} s with them and {cohorts.separate:.0f} s with one for each "
+            f"({costs.compile_seconds:.1f} s a program, {costs.flops_per_second / 1e9:.0f} GFLOP/s,"
+            f" {1e6 * costs.step_seconds:.0f} us a chunk's step)"
+        )
+        sizes = ", ".join(f"{n / 2**20:.0f} MiB {name}" for name, n in need._asdict().items())
+        self.report(f"{self._mesh.size} devices, members kept on the {where}: {sizes}")

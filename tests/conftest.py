@@ -20,6 +20,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Runs share compiled programs within a session, and nothing is left in or taken from the user's.
 _CACHE = tempfile.TemporaryDirectory(prefix="swarmjax-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 settings.register_profile("local", deadline=None, max_examples=60)

@@ -17,7 +17,7 @@ BARS = Family(**dict.fromkeys(Family._fields))._replace(
     contain=lambda architecture: architecture[0][1], cover=max, flops=lambda c, a: float(c)
 )
 APART = BARS._replace(cover=lambda a, b: a if a == b else None)
-PLAIN = Costs(compile_seconds=0.0, flops_per_second=1.0, step_seconds=0.0, lane=1)
+PLAIN = Costs(compile_seconds=0.0, flops_per_second=1.0, step_seconds=0.0, chunk=1)
 
 
 def bar(size):
@@ -76,19 +76,19 @@ def test_faster_machines_share_more():
     assert cohorts.seconds == pytest.approx(3.0 + 2000 * 5 / 1e6)
 
 
-def test_a_short_lane_costs_a_full_one():
-    """Two members of each size fill one lane of four together, but half a lane each alone."""
+def test_a_short_chunk_costs_a_full_one():
+    """Two members of each size fill one chunk of four together, but half a chunk each alone."""
     loads = {bar(2): Load(2, 20), bar(3): Load(2, 20)}
-    cohorts = plan_cohorts(BARS, loads, 1, PLAIN._replace(lane=4))
+    cohorts = plan_cohorts(BARS, loads, 1, PLAIN._replace(chunk=4))
     assert cohorts.separate == 20 * (4 / 2) * 2 + 20 * (4 / 2) * 3
     assert by_size(cohorts) == {2: 3, 3: 3}
     assert cohorts.seconds == 40 * 3
 
 
-def test_each_lane_pays_for_its_steps():
-    """Ten steps each: of three lanes of two if apart, of two lanes if together."""
+def test_each_chunk_pays_for_its_steps():
+    """Ten steps each: of three chunks of two if apart, of two if together."""
     loads = {bar(1): Load(1, 10), bar(2): Load(3, 30)}
-    cohorts = plan_cohorts(BARS, loads, 1, PLAIN._replace(lane=2, step_seconds=100.0))
+    cohorts = plan_cohorts(BARS, loads, 1, PLAIN._replace(chunk=2, step_seconds=100.0))
     assert cohorts.separate == 10 * 2 * 1 + 30 * (4 / 3) * 2 + 3 * 10 * 100
     assert by_size(cohorts) == {1: 2, 2: 2}
     assert cohorts.seconds == 40 * 2 + 2 * 10 * 100
@@ -111,7 +111,7 @@ def test_architectures_of_one_container_are_one_program_from_the_start():
 def test_an_architecture_without_members_costs_a_program_only():
     cohorts = plan_cohorts(BARS, {bar(3): Load(0, 0)}, 1, PLAIN._replace(compile_seconds=7.0))
     assert (by_size(cohorts), cohorts.seconds) == ({3: 3}, 7.0)
-    assert plan_cohorts(BARS, {}, 1, PLAIN) == ({}, 0, 0)
+    assert plan_cohorts(BARS, {}, 1, PLAIN) == ({}, {}, 0, 0)
 
 
 def test_a_merge_may_need_a_container_that_nobody_has():
@@ -129,14 +129,14 @@ def test_a_merge_may_need_a_container_that_nobody_has():
 
 
 def test_two_may_join_a_third_that_neither_would_join_alone():
-    """Alone, half a lane each for 6 an operation, or half a lane of the third for 10."""
+    """Alone, half a chunk each for 6 an operation, or half a chunk of the third for 10."""
     sets = BARS._replace(
         contain=lambda architecture: frozenset(architecture[0][1]),
         cover=frozenset.union,
         flops=lambda container, member: {1: 6.0, 2: 10.0}[len(container)],
     )
     loads = {(("has", "a"),): Load(2, 2), (("has", "b"),): Load(2, 2), (("has", "ab"),): Load(4, 4)}
-    cohorts = plan_cohorts(sets, loads, 1, PLAIN._replace(lane=4))
+    cohorts = plan_cohorts(sets, loads, 1, PLAIN._replace(chunk=4))
     assert cohorts.separate == 4 * 6 + 4 * 6 + 4 * 10
     assert set(cohorts.containers.values()) == {frozenset("ab")}
     assert cohorts.seconds == 8 * 10
@@ -149,9 +149,9 @@ def price(containers, loads, batch, costs):
         group = {a: loads[a] for a, c in containers.items() if c == container}
         members = sum(load.members for load in group.values())
         each = sum(load.steps for load in group.values()) / members
-        lanes = math.ceil(members / costs.lane)
-        full = lanes * costs.lane / members
-        total += costs.compile_seconds + lanes * each * costs.step_seconds
+        chunks = math.ceil(members / costs.chunk)
+        full = chunks * costs.chunk / members
+        total += costs.compile_seconds + chunks * each * costs.step_seconds
         for architecture, load in group.items():
             flops = MLPS.flops(container, architecture)
             total += full * load.steps * batch * flops / costs.flops_per_second
@@ -172,12 +172,13 @@ COSTS = st.builds(
 
 @given(LOADS, st.integers(1, 64), COSTS)
 def test_any_plan_covers_everyone_and_is_no_slower_than_apart(loads, batch, costs):
-    containers, seconds, separate = plan_cohorts(MLPS, loads, batch, costs)
+    containers, training, seconds, separate = plan_cohorts(MLPS, loads, batch, costs)
     assert set(containers) == set(loads)
     for architecture, container in containers.items():
         own = MLPS.contain(architecture)
         assert MLPS.cover(container, own) == container
     assert seconds <= separate * (1 + 1e-9)
+    assert seconds == pytest.approx(sum(training.values()) + len(training) * costs.compile_seconds)
     assert seconds == pytest.approx(price(containers, loads, batch, costs))
     own = {architecture: MLPS.contain(architecture) for architecture in loads}
     assert separate == pytest.approx(price(own, loads, batch, costs))
@@ -185,7 +186,7 @@ def test_any_plan_covers_everyone_and_is_no_slower_than_apart(loads, batch, cost
 
 @given(LOADS, st.integers(1, 64), COSTS)
 def test_no_two_programs_of_a_plan_are_better_merged(loads, batch, costs):
-    containers, seconds, _ = plan_cohorts(MLPS, loads, batch, costs)
+    containers, _, seconds, _ = plan_cohorts(MLPS, loads, batch, costs)
     for a, b in itertools.combinations(set(containers.values()), 2):
         both = MLPS.cover(a, b)
         merged = {k: both if c in (a, b) else c for k, c in containers.items()}

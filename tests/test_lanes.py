@@ -74,13 +74,19 @@ def trained(
     recipe, task, genome, steps, *, slots=range(N), box=BOX, mesh=MESH, start=None, shift=0, **how
 ):
     swarm = start or born(recipe, genome, box, slots, mesh)
-    layout = placement.make_layout(N, mesh, **how)
-    flops = np.asarray([1.0 + d for d in genome["depth"]])
-    stack, reports = lanes.train_cohort(
-        engine(recipe, task, mesh, shift), layout, swarm, box, np.asarray(list(slots)), genome,
-        np.asarray(steps, np.int32), flops,
+    return in_layout(
+        engine(recipe, task, mesh, shift), placement.make_layout(N, mesh, **how), swarm, box,
+        np.asarray(list(slots)), genome, np.asarray(steps, np.int32),
     )  # fmt: skip
-    return swarm._replace(cohorts={box: stack}), reports
+
+
+def in_layout(engine, layout, swarm, box, slots, genome, steps):
+    flops = np.asarray([1.0 + d for d in genome["depth"]])
+    home = stacks.device_of(swarm.row[slots], layout.mesh.size)
+    job = placement.Job(layout, slots, steps[slots], flops[slots], home)
+    (made,), _ = placement.schedule([job], layout.mesh.size)
+    stack, reports = lanes.train_cohort(engine, layout, swarm, box, made, genome, steps)
+    return swarm._replace(cohorts={box: stack}), list(zip(made, reports, strict=True))
 
 
 def member(swarm, slot):
@@ -233,13 +239,10 @@ def test_members_trained_away_from_home_come_back_the_same(recipe, task, genome,
     sent = born(recipe, genome, slots=[*range(8)], mesh=mesh)
     assert (stacks.device_of(sent.row[:8], 2) == 0).all()
     layout = placement.Layout(mesh, chunk=4, chunks=1)
-    made = placement.make_lanes(np.arange(8), steps[:8], np.ones(8), np.zeros(8, int), layout)
-    assert len(made) == 1 and (made[0] >= 0).all(), "four of the eight are on the other device"
-    stack, _ = lanes.train_cohort(
-        engine(recipe, task, mesh), layout, sent, BOX, np.arange(8), genome,
-        steps.astype(np.int32), np.ones(N),
-    )  # fmt: skip
-    away = sent._replace(cohorts={BOX: stack})
+    away, reports = in_layout(
+        engine(recipe, task, mesh), layout, sent, BOX, np.arange(8), genome, steps.astype(np.int32)
+    )
+    assert len(reports) == 1 and (reports[0][0] >= 0).all(), "four are on the other device"
     for i in range(8):
         close(member(away, i), member(near, i))
         assert int(member(away, i).step) == 9

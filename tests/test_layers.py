@@ -20,6 +20,7 @@ LAYERS = (
     {"stacks"},
     {"population", "telemetry", "store", "bus", "checkpoint", "presets"},
     {"lanes", "progress"},
+    {"capacity", "frames", "trial"},
     {"train"},
     {"rehearse"},
     {"experiment"},

@@ -4,9 +4,10 @@ import pytest
 
 import swarmjax as sj
 from swarmjax import mlp, optimizers
+from swarmjax.frames import first_frame
 from swarmjax.members import Recipe
 from swarmjax.policy import keep
-from swarmjax.train import LocalTrainer, first_frame
+from swarmjax.train import LocalTrainer
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-3, 1e-1),
@@ -57,7 +58,8 @@ def test_a_round_counts_steps_births_and_budget(begun):
     assert frame.round == 1 and frame.remaining == 600 - 36
     assert frame.steps.tolist() == frame.total_steps.tolist() == [6] * N
     assert frame.birth.tolist() == list(range(N)) and frame.alive.all()
-    assert "programs for 2 architectures: 1" in told[0] and "compiling a program" in told[1]
+    assert "programs for 2 architectures: 1" in told[0] and "kept on the device" in told[1]
+    assert "compiling a program" in told[2]
 
 
 def test_members_without_steps_show_what_they_showed(begun):

@@ -1,0 +1,53 @@
+"""What the machine has to offer; the only module that asks it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(device: Any) -> float:
+    """Bytes that can still be used on a device; for a CPU device those of the whole host."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return free_host_memory()
+
+
+def free_host_memory() -> float:
+    """Bytes that this process can still use, within its container's limit where there is one."""
+    return min(psutil.virtual_memory().available, _cgroup_room())
+
+
+def machine_name() -> str:
+    """Processor, cores, accelerators and versions: what a measurement of speed belongs to."""
+    devices = jax.local_devices()
+    kinds = f"{len(devices)} x {devices[0].device_kind}"
+    return f"{_processor()}, {psutil.cpu_count()} cores, {kinds}, jax {jax.__version__}"
+
+
+def _cgroup_room() -> float:
+    try:
+        limit, used = (
+            (_CGROUP / f"memory.{part}").read_text().strip() for part in ("max", "current")
+        )
+        return int(limit) - int(used)
+    except (OSError, ValueError):
+        # No such limit, or one that is written as "max".
+        return float("inf")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,207 @@
+"""Short trials of this machine: what programs cost here, and which layout trains fastest.
+
+Each is made once and kept in the cache directory, beside the compiled programs, under the name of
+the machine. What a run chose is in its record, so that a replay does not depend on the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from swarmjax import lanes, optimizers, placement, resources, tasks
+from swarmjax.cohorts import Costs
+from swarmjax.members import Recipe, new_member, new_members
+from swarmjax.mlp import Box, mlp
+from swarmjax.placement import Layout
+from swarmjax.space import Space, log_uniform, structure
+from swarmjax.types import Genome
+
+# Chunks worth trying: 1 walks through members one by one. Among those from 8 on the result is the
+# same to the last bit.
+CHUNKS = {"cpu": (1, 8, 32)}
+_ON_ACCELERATORS = (8, 64, 512)
+
+# Layouts are tried only where the training takes so many times as long as the trial.
+_REPAYS = 10
+
+_STEPS, _REPEATS = 20, 3
+
+
+def cache_directory() -> Path:
+    """Where what is found out about this machine is kept."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "swarmjax"
+
+
+def machine_costs() -> Costs:
+    """The cost model's numbers for this machine, measured at the first call and then kept."""
+    mesh = placement.make_mesh()
+    kept = _recall("costs")
+    if _are_costs(kept):
+        return Costs(**kept)
+    costs = _measure_costs(mesh)
+    _keep("costs", costs._asdict())
+    return costs
+
+
+def choose_chunk(
+    engine: lanes.Engine,
+    container: Any,
+    layout: Layout,
+    genome: Genome,
+    seconds: float,
+    costs: Costs,
+) -> tuple[int, str]:
+    """Members to vmap together for a container, and how that was decided.
+
+    Args:
+        engine: of the run.
+        container: what is trained.
+        layout: that a trial may change the chunk of.
+        genome: `[N]` genes, some of which the trial uses.
+        seconds: training expected of this container.
+        costs: of the machine.
+    """
+    chunks = CHUNKS.get(layout.mesh.devices.flat[0].platform, _ON_ACCELERATORS)
+    name = "chunk " + _fingerprint(engine, container, genome)
+    known = _recall(name)
+    if known in chunks:
+        return known, "tried before on this machine"
+    if seconds < _REPAYS * len(chunks) * costs.compile_seconds:
+        return layout.chunk, "too short a run to try others"
+    each = {c: _step_seconds(engine, container, layout._replace(chunk=c), genome) for c in chunks}
+    best = min(each, key=each.__getitem__)
+    _keep(name, best)
+    tried = ", ".join(f"{c}: {1e6 * t:.0f}" for c, t in each.items())
+    return best, f"tried, microseconds a member-step by chunk: {tried}"
+
+
+def _measure_costs(mesh: Any) -> Costs:
+    """From two programs of networks of one layer, one tiny and one wide."""
+    boxes = (Box(1, 8), Box(1, 128))
+    with ThreadPoolExecutor(2) as pool:
+        # Compiled at once, as in a run.
+        measured = list(pool.map(lambda box: _measure(mesh, box), boxes))
+    compile_seconds = float(np.mean([seconds for seconds, _, _ in measured]))
+    (tiny, wide), works = [run() for _, run, _ in measured], [work for _, _, work in measured]
+    rate = (works[1] - works[0]) / max(wide - tiny, 1e-9)
+    overhead = max(tiny - works[0] / rate, 1e-6)
+    return Costs(compile_seconds, rate * mesh.size, overhead / mesh.size)
+
+
+def _measure(mesh: Any, box: Box) -> tuple[float, Callable[[], float], float]:
+    """Seconds to compile, a function that measures a lane's step, and operations of a chunk."""
+    rng, batch = np.random.default_rng(0), 64
+    x = rng.normal(size=(4 * batch, 64))
+    # A number that is new every time, so that the program does not come from the cache on disk.
+    scale = 1.0 + 1e-3 * (time.time() % 1.0)
+    loss = lambda outputs, y: scale * tasks.cross_entropy(outputs, y)  # noqa: E731
+    task = tasks.arrays(x, np.arange(len(x)) % 10, batch=batch, loss=loss)
+    space = Space(learning_rate=log_uniform(1e-4, 1e-2), width=structure(box.width))
+    recipe = Recipe(space, mlp(space, 64, 10), optimizers.for_space(space))
+    data = lanes.place_data((task.train, task.valid), mesh)
+    deck = lanes.make_deck(task, 0, 0, 0)
+    engine = lanes.Engine(recipe, task, jax.random.key(0), data, lambda part: deck)
+    layout = Layout(mesh, 8, 1)
+    genes: Genome = {name: np.asarray(v) for name, v in space.grid(8).items()}
+    start = time.perf_counter()
+    program = _program(engine, box, layout, genes)
+    seconds = time.perf_counter() - start
+    work = layout.chunk * batch * recipe.family.flops(box, (("depth", 1), ("width", box.width)))
+    return seconds, lambda: _best_time(program), work
+
+
+def _step_seconds(engine, container, layout: Layout, genome: Genome) -> float:
+    """Seconds of one step of one member in full lanes of this layout."""
+    program = _program(engine, container, layout, genome)
+    return _best_time(program) / (layout.groups * layout.chunk * layout.chunks)
+
+
+def _best_time(program: Callable[[], None]) -> float:
+    """Seconds of one step of a lane, the least of a few measurements."""
+    times = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        program()
+        times.append(time.perf_counter() - start)
+    return min(times) / _STEPS
+
+
+def _program(engine, container, layout: Layout, genome: Genome) -> Callable[[], None]:
+    """Trains a lane of members of no swarm for some steps; compiled when this returns."""
+    shape = (layout.groups, layout.chunk * layout.chunks)
+    birth = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape)
+    members = len(next(iter(genome.values())))
+    genes = {name: np.asarray(values)[birth % members] for name, values in genome.items()}
+    state = [new_members(engine.recipe, container, layout.mesh, engine.key, birth, genes)]
+    static = (engine.recipe, engine.task, layout, container)
+    data = lanes.place_data(engine.data, layout.mesh)
+    chunks = np.full(layout.groups, layout.chunks, np.int32)
+
+    def run(count=_STEPS):
+        steps = np.full(shape, count, np.int32)
+        state[0], _ = lanes.train_lane(
+            *static, data, engine.key, engine.decks(0), np.asarray(False), state[0], birth, genes,
+            steps, chunks,
+        )  # fmt: skip
+        jax.block_until_ready(state[0])
+
+    run(1)
+    return run
+
+
+def _fingerprint(engine: lanes.Engine, container: Any, genome: Genome) -> str:
+    """Names what is trained by its container and the shapes of a member and of the data."""
+    genes = {name: np.asarray(values)[0] for name, values in genome.items()}
+    make = partial(new_member, engine.recipe, container)
+    member = jax.eval_shape(make, engine.key, np.zeros((), np.int32), genes)
+    task = engine.task
+    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((member, task.train))]
+    text = repr((container, shapes, task.batch, task.outputs))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _are_costs(kept: Any) -> bool:
+    return (
+        isinstance(kept, dict)
+        and set(kept) == set(Costs._fields)
+        and all(isinstance(v, int | float) and 0 < v < float("inf") for v in kept.values())
+    )
+
+
+def _recall(name: str) -> Any:
+    return _read().get(resources.machine_name(), {}).get(name)
+
+
+def _keep(name: str, value: Any) -> None:
+    known = _read()
+    known.setdefault(resources.machine_name(), {})[name] = value
+    path = cache_directory() / "machine.json"
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(known, indent=1))
+        part.replace(path)
+    except OSError:
+        # Found out again next time.
+        part.unlink(missing_ok=True)
+
+
+def _read() -> dict[str, Any]:
+    try:
+        known = json.loads((cache_directory() / "machine.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    fine = isinstance(known, dict) and all(isinstance(v, dict) for v in known.values())
+    return known if fine else {}
