@@ -86,11 +86,7 @@ def prepare_balance(**case: Any) -> Callable[[], Any]:
 
 
 def placed(work: Any, steps: np.ndarray) -> dict[str, Any]:
-    """Balance over all programs: each one's mean work of a device, over the most that one has.
-
-    Programs run one after the other, so a device that is done with one waits for the next: sums of
-    means over sums of maxima.
-    """
+    """Balance of the devices' work over all programs together, as the trainer places it."""
     from swarmjax import placement, stacks
     from swarmjax.cohorts import Costs, Load, plan_cohorts
 
@@ -98,19 +94,16 @@ def placed(work: Any, steps: np.ndarray) -> dict[str, Any]:
     kinds = [work.architecture(member) for member in range(len(steps))]
     mean = float(steps.mean())
     loads = {kind: Load(kinds.count(kind), kinds.count(kind) * mean) for kind in kinds}
-    planned = plan_cohorts(family, loads, work.task.batch, Costs(lane=8 * mesh.size)).containers
-    containers = [planned[kind] for kind in kinds]
+    planned = plan_cohorts(family, loads, work.task.batch, Costs()).containers
     flops = np.asarray([family.flops(planned[kind], kind) for kind in kinds])
-    total, busiest = 0.0, 0.0
-    for container in dict.fromkeys(containers):
-        slots = np.flatnonzero([other == container for other in containers])
+    jobs = []
+    for container in dict.fromkeys(planned[kind] for kind in kinds):
+        slots = np.flatnonzero([planned[kind] == container for kind in kinds])
         layout = placement.make_layout(len(slots), mesh)
         home = stacks.device_of(np.arange(len(slots)), mesh.size)
-        chunks, group = placement.place_chunks(steps[slots], flops[slots], home, layout)
-        work_of = [placement.chunk_cost(steps[slots][c], flops[slots][c]) for c in chunks]
-        total += sum(work_of) / mesh.size
-        busiest += placement.busiest(np.asarray(work_of), group, layout)
-    return {"balance": total / busiest, "programs": len(set(containers))}
+        jobs.append(placement.Job(layout, slots, steps[slots], flops[slots], home))
+    _, load = placement.schedule(jobs, mesh.size)
+    return {"balance": placement.balance(load), "programs": len(jobs)}
 
 
 if __name__ == "__main__":

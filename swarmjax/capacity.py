@@ -91,7 +91,7 @@ def _too_large(need: Need, members: int, room: int, where: str) -> InputError:
     )
 
 
-def _distinct(devices: Sequence[Any]) -> list[jax.Device]:
+def _distinct(devices: Sequence[Any]) -> Sequence[Any]:
     """One of them if they share the host's memory."""
     return devices if devices[0].platform != "cpu" else devices[:1]
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax.activations import ACTIVATIONS, activate, coefficients
+from swarmjax.activations import ACTIVATIONS, one_of
 from swarmjax.convolution import convolve, halve, mean_pool, pool_window
 from swarmjax.models import Family
 from swarmjax.padded import HEAD, activation_names, check_sizes, draw, lecun, row_ids
@@ -97,7 +97,6 @@ def cnn(space: Space, shape: tuple[int, ...], outputs: int) -> Family:
     image, names = image_shape(shape), activation_names(space)
     for gene, allowed in (("depth", None), ("width", None), ("kernel", KERNELS)):
         check_sizes(space, gene, allowed)
-    table = coefficients(names)
     grid, cells = _grids(image)
 
     def contain(architecture):
@@ -112,10 +111,10 @@ def cnn(space: Space, shape: tuple[int, ...], outputs: int) -> Family:
 
     def apply(box, variables, x, numbers, key=None, deepest=None):
         del key
-        coefficient = jnp.asarray(table)[numbers.get("activation", 0)]
+        activation = one_of(names, numbers.get("activation", 0))
         x = x.reshape(x.shape[0], *image).astype(jnp.float32)
         depth, _, kernel = own(box, numbers)
-        return _forward(variables["params"], x, depth, kernel, deepest, coefficient), {}
+        return _forward(variables["params"], x, depth, kernel, deepest, activation), {}
 
     def layers(box, numbers):
         return own(box, numbers).depth
@@ -125,6 +124,11 @@ def cnn(space: Space, shape: tuple[int, ...], outputs: int) -> Family:
         first = math.prod(image) * taps * box.width
         later = (depth - 1) * math.prod(grid) * taps * box.width**2
         return 6.0 * (first + later + cells * box.width * outputs)
+
+    def parameters(box):
+        taps = box.kernel**2
+        later = (box.depth - 1) * (taps * box.width + 1) * box.width
+        return (taps * image[2] + 1) * box.width + later + (cells * box.width + 1) * outputs
 
     def crop(variables, architecture):
         return {"params": _crop(variables["params"], contain(architecture))}
@@ -137,7 +141,7 @@ def cnn(space: Space, shape: tuple[int, ...], outputs: int) -> Family:
         return ConvBox(*map(max, a, b))
 
     genes = frozenset((*ConvBox._fields, "activation"))
-    return Family(init, apply, contain, cover, flops, crop, build, genes, None, layers)
+    return Family(init, apply, contain, cover, flops, parameters, crop, build, genes, None, layers)
 
 
 def _grids(image):
@@ -175,9 +179,9 @@ def _taps(size, kernel):
     return (np.maximum.outer(distance, distance) <= kernel // 2)[..., None, None]
 
 
-def _forward(params, x, depth, kernel, deepest, coefficient):
+def _forward(params, x, depth, kernel, deepest, activation):
     for i in range(len(params) - 1):
-        layer = partial(_layer, params[f"Conv_{i}"], depth, kernel, coefficient, i)
+        layer = partial(_layer, params[f"Conv_{i}"], depth, kernel, activation, i)
         if i == 0 or deepest is None:
             x = layer(x)
         else:
@@ -189,13 +193,13 @@ def _forward(params, x, depth, kernel, deepest, coefficient):
     )
 
 
-def _layer(params, depth, kernel, coefficient, i, x):
+def _layer(params, depth, kernel, activation, i, x):
     # A tap beyond the kernel meets pixels that are not zero: only a mask keeps it from learning.
     taps = jnp.where(_taps(params["kernel"].shape[0], kernel), params["kernel"], 0.0)
     hidden = convolve(x, taps)
     # Before the activation, which then has a quarter of the work.
     hidden = halve(hidden) if i == 0 else hidden
-    hidden = activate(hidden + params["bias"][None, None, None], coefficient)
+    hidden = activation(hidden + params["bias"][None, None, None])
     return hidden if i == 0 else jnp.where(i < depth, hidden, x)
 
 

@@ -32,6 +32,11 @@ class Costs(NamedTuple):
     chunk: int = 8
 
 
+# An update of a weight takes about as long as so many operations of a product; layers that a member
+# does not have are updated too.
+UPDATE = 80.0
+
+
 class Load(NamedTuple):
     """Expected work of one architecture: its members, and the sum of their training steps."""
 
@@ -74,7 +79,8 @@ def plan_cohorts(
     @cache
     def price(container, members):
         # Sorted, since sums of floats must not depend on the order of a set.
-        work = sorted((family.flops(container, a) * batch, loads[a]) for a in members)
+        update = UPDATE * family.parameters(container)
+        work = sorted((family.flops(container, a) * batch + update, loads[a]) for a in members)
         return _seconds(work, costs)
 
     separate = sum(price(*group) for group in groups.items())

@@ -20,9 +20,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from swarmjax import stacks
-from swarmjax.members import Member, Recipe
+from swarmjax.members import Member, Recipe, new_members
 from swarmjax.placement import Layout
 from swarmjax.population import Swarm
+from swarmjax.space import Choice
 from swarmjax.tasks import Data, Task, measure
 from swarmjax.types import Array, Genome, Key
 
@@ -137,13 +138,34 @@ def _run_lane(engine, layout, container, real, members, birth, genes, steps):
             *static, *shared, engine.decks(part), np.asarray(part + 1 == parts),
             members, birth, genes, left, chunks,
         )  # fmt: skip
+        report = jax.device_get(report)
         total = report if total is None else _join(total, report)
-    return members, jax.device_get(total)
+    return members, total
+
+
+def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
+    """Compiles the program of a container before its members exist."""
+    mesh, recipe = layout.mesh, engine.recipe
+    numbers = np.zeros((layout.groups, layout.chunk * layout.chunks), np.int32)
+    genes: Genome = {
+        name: numbers if isinstance(gene, Choice) else numbers.astype(np.float32)
+        for name, gene in recipe.space.genes
+    }
+    spread = NamedSharding(mesh, P("member"))
+    members = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread),
+        new_members.eval_shape(recipe, container, mesh, engine.key, numbers, genes),
+    )
+    train_lane.lower(
+        recipe, engine.task, layout, container, place_data(engine.data, mesh), engine.key,
+        np.zeros((DECK, engine.task.batch), np.int32), np.asarray(True),
+        members, numbers, genes, numbers, numbers[:, 0],
+    ).compile()  # fmt: skip
 
 
 def _join(before: Report, after: Report) -> Report:
     loss, norm = before.loss + after.loss, before.gradient_norm + after.gradient_norm
-    finite = after.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
+    finite = after.finite & np.isfinite(loss) & np.isfinite(norm)
     return after._replace(loss=loss, gradient_norm=norm, finite=finite)
 
 
@@ -171,7 +193,7 @@ def train_lane(
     def shard(shared, mine, count):
         split = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[2:]), mine)
         run = partial(_train_chunk, recipe, task, layout.mesh, container, shared)
-        out = _walk(run, split, count[0])
+        out = _walk(run, split, count[0], _blank(task, split[1].shape))
         return jax.tree.map(lambda a: a.reshape(1, -1, *a.shape[2:]), out)
 
     return jax.shard_map(
@@ -184,22 +206,32 @@ def train_lane(
     )((data, key, deck, last), (members, birth, genome, steps), chunks)
 
 
-def _walk(run, chunks, count):
-    """`run` on the first `count` chunks; the others keep their members and report zeros.
+def _walk(run, chunks, count, blank):
+    """`run` on the first `count` chunks; the others keep their members and report `blank`.
 
     The count is traced, so the compiler cannot take a loop of one chunk apart: every lane then runs
     the same instructions, and gives the same bits, however many chunks it has.
     """
-    at = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
     members, *fixed = chunks
-    _, shapes = jax.eval_shape(run, at(chunks, 0))
-    blank = jax.tree.map(lambda s: jnp.zeros((len(chunks[1]), *s.shape), s.dtype), shapes)
+
+    def at(tree, i):
+        cut = partial(jax.lax.dynamic_index_in_dim, index=i, keepdims=False)
+        return jax.tree.map(cut, tree)
 
     def body(i, done):
         new = run((at(done[0], i), *at(fixed, i)))
-        return jax.tree.map(lambda leaf, value: leaf.at[i].set(value), done, new)
+        # Not `.at[i].set`, whose scatter takes longer to compile.
+        write = partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+        return jax.tree.map(write, done, new)
 
     return jax.lax.fori_loop(0, count, body, (members, blank))
+
+
+def _blank(task: Task, shape: tuple[int, ...]) -> Report:
+    """A report of zeros; made by hand, since tracing a chunk for its shapes would take as long."""
+    zeros = jnp.zeros(shape)
+    metrics = {name: zeros for name in ("loss", *task.metrics)}
+    return Report(zeros, zeros, metrics, jnp.zeros(shape, bool))
 
 
 def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, Report]:
@@ -224,7 +256,8 @@ def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, R
     zero = jnp.zeros(len(steps))
     members, loss, norm = jax.lax.fori_loop(0, jnp.max(steps), body, (members, zero, zero))
     score = jax.vmap(partial(evaluate, recipe, task, container, valid, deepest=deepest))
-    blank = jax.tree.map(jnp.zeros_like, jax.eval_shape(score, genome, members))
+    nothing = _blank(task, steps.shape)
+    blank = nothing.metrics, nothing.finite
     metrics, finite = jax.lax.cond(last, score, lambda *_: blank, genome, members)
     return members, Report(loss, norm, metrics, finite & jnp.isfinite(loss) & jnp.isfinite(norm))
 

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from swarmjax import breed
+from swarmjax.compiling import QUICK
 from swarmjax.models import Family, Variables
 from swarmjax.space import Space
 from swarmjax.types import Array, Genome, Key
@@ -50,10 +51,6 @@ class Member(NamedTuple):
     step: Array
 
 
-# Run once in a network's life: worth compiling fast, not running fast.
-_QUICK = {"xla_backend_optimization_level": 0}
-
-
 def new_member(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
     """One fresh member; its randomness is `fold_in(key, birth)`."""
     numbers = recipe.space.numbers(genome)
@@ -62,7 +59,8 @@ def new_member(recipe: Recipe, container: Any, key: Key, birth: Array, genome: G
     return Member(variables, state, jnp.zeros((), jnp.int32))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=_QUICK)
+# Run once in a network's life: worth compiling fast, not running fast.
+@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=QUICK)
 def new_members(
     recipe: Recipe, container: Any, mesh: Mesh, key: Key, birth: Array, genome: Genome
 ) -> Member:
@@ -71,7 +69,7 @@ def new_members(
     return _by_group(mesh, lambda mine: fresh(*mine), (birth, genome))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=_QUICK)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=QUICK)
 def resize_members(
     recipe: Recipe,
     source: Any,

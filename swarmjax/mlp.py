@@ -19,9 +19,14 @@ from swarmjax.models import Family, Sizes
 from swarmjax.padded import activation_names, check_sizes, draw, layer_ids, lecun
 from swarmjax.space import Space
 
-# Columns of the head are padded to a multiple of this: a product with ten of them, say, runs at
-# a third of the speed of one with sixteen.
+# Columns are padded to a multiple of this: a product with ten of them, say, runs at a third of the
+# speed of one with sixteen.
 VECTOR = 8
+
+
+def padded(columns: int) -> int:
+    """`columns` rounded up to whole vectors."""
+    return -(-columns // VECTOR) * VECTOR
 
 
 class MLP(nn.Module):
@@ -62,7 +67,8 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
 
     def contain(architecture):
         sizes = dict(architecture)
-        return Box(int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width)))
+        depth, width = int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width))
+        return Box(depth, width if width <= VECTOR else padded(width))
 
     def sizes(box, numbers):
         depth, width = numbers.get("depth", box.depth), numbers.get("width", box.width)
@@ -86,8 +92,14 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
         hidden = features * box.width + (depth - 1) * box.width**2 + box.width * outputs
         return 6.0 * hidden
 
+    def parameters(box):
+        deeper = (box.depth - 1) * (box.width + 1) * box.width
+        return (features + 1) * box.width + deeper + (box.width + 1) * padded(outputs)
+
     def crop(variables, architecture):
-        return {"params": _crop_dense(variables["params"], contain(architecture), outputs)}
+        sizes = dict(architecture)
+        box = Box(int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width)))
+        return {"params": _crop_dense(variables["params"], box, outputs)}
 
     def build(values):
         return MLP(
@@ -101,18 +113,20 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
         return Box(max(a.depth, b.depth), max(a.width, b.width))
 
     genes = frozenset(("depth", "width", "activation"))
-    return Family(init, apply, contain, cover, flops, crop, build, genes, sizes, layers, True)
+    return Family(
+        init, apply, contain, cover, flops, parameters, crop, build, genes, sizes, layers, True
+    )
 
 
 def _init_dense(key, box, features, outputs, sizes):
     depth, width, _ = sizes
     names = [f"Dense_{i}" for i in range(box.depth)] + ["head"]
     rows = [features] + [box.width] * box.depth
-    padded = -(-outputs // VECTOR) * VECTOR
-    draws = draw(key, layer_ids(rows), max(box.width, padded))
+    columns_out = padded(outputs)
+    draws = draw(key, layer_ids(rows), max(box.width, columns_out))
     params = {}
     for i, (name, drawn) in enumerate(zip(names, draws, strict=True)):
-        columns, fan_out = (padded, outputs) if name == "head" else (box.width, width)
+        columns, fan_out = (columns_out, outputs) if name == "head" else (box.width, width)
         fan_in = width if i else features
         used = (jnp.arange(rows[i])[:, None] < fan_in) & (jnp.arange(columns) < fan_out)[None]
         used &= (name == "head") | (i < depth)

@@ -40,6 +40,7 @@ class Family(NamedTuple):
         cover: `cover(container, container) -> container` that holds both, or None.
         flops: `flops(container, architecture) -> float`, operations of one training step on one
             example by a member of that architecture: padding counts, layers it has not do not.
+        parameters: `parameters(container) -> int`, weights of a member, padding and all.
         crop: `crop(variables, architecture) -> variables` without padding, as `build` wants them.
         build: `build(values) -> flax module` of exactly the member's architecture.
         genes: names of the genes the family reads.
@@ -56,6 +57,7 @@ class Family(NamedTuple):
     contain: Callable[[Architecture], Any]
     cover: Callable[[Any, Any], Any]
     flops: Callable[[Any, Architecture], float]
+    parameters: Callable[[Any], int]
     crop: Callable[[Variables, Architecture], Variables]
     build: Callable[[Mapping[str, Option]], Any]
     genes: frozenset[str]
@@ -131,18 +133,18 @@ def module_family(
     """A family of networks that are not padded: each architecture is its own container."""
 
     @cache
-    def flops(architecture, member):
-        del member
+    def parameters(architecture):
         numbers = space.numbers({name: np.zeros((), np.int32) for name, _ in space.genes})
         shapes = jax.eval_shape(lambda: init(jax.random.key(0), architecture, numbers)["params"])
-        return 6.0 * sum(float(leaf.size) for leaf in jax.tree.leaves(shapes))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
     return Family(
         init=init,
         apply=apply,
         contain=lambda architecture: architecture,
         cover=lambda a, b: a if a == b else None,
-        flops=flops,
+        flops=lambda architecture, member: 6.0 * parameters(architecture),
+        parameters=parameters,
         crop=lambda variables, architecture: variables,
         build=lambda values: make(architecture_of(space, values)),
         genes=_genes_read(space, make),

@@ -134,6 +134,8 @@ class _Loop:
         self._setup, self._writer, self._display, self._watch = setup, writer, display, watch
         self._trainer, self._frame = begun
         self._trainer.report, self._chosen = self._note, None
+        # In the background: meanwhile the policy is compiled and makes the first Plan.
+        self._trainer.prepare(self._frame.genome)
         self._state, self._told = setup.policy.init(self._frame), watch.programs
         # A policy's arithmetic is small: it is worth compiling fast, not running fast.
         self._decide = jax.jit(partial(_decide, setup.policy), compiler_options=QUICK)

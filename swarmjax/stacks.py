@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from swarmjax.compiling import QUICK
 from swarmjax.members import Member
 from swarmjax.types import Array
 
@@ -25,7 +26,7 @@ BLOCK = 8
 _DEVICES = ("member", "batch")
 
 
-def device_of(row: Array, devices: int) -> Any:
+def device_of(row: Array | int, devices: int) -> Any:
     """The device that keeps a row."""
     return row // BLOCK % devices
 
@@ -114,7 +115,9 @@ def _taker(mesh, near):
 
     given, made = (P(_DEVICES), P("member") if near else P()), P("member")
     take = jax.shard_map(shard, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
-    return jax.jit(take, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made))
+    return jax.jit(
+        take, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made), compiler_options=QUICK
+    )
 
 
 @cache
@@ -130,8 +133,9 @@ def _putter(mesh, near):
     given, made = (P(_DEVICES), P("member") if near else P(), P("member")), P(_DEVICES)
     put = jax.shard_map(shard, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
     return jax.jit(
-        put, donate_argnums=0, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made)
-    )
+        put, donate_argnums=0, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made),
+        compiler_options=QUICK,
+    )  # fmt: skip
 
 
 def _on(mesh, specs):

@@ -250,4 +250,5 @@ def _check_names(metrics: Mapping[str, Measure]) -> None:
 def measure(task: Task, outputs: Array, y: Array) -> dict[str, jax.Array]:
     """Mean loss and every metric of `outputs` `[n, k]` against `y`, by bare name."""
     scores = {"loss": jnp.mean(task.loss(jnp.asarray(outputs), jnp.asarray(y)))}
-    return scores | {name: metric(outputs, y) for name, metric in task.metrics.items()}  # pyright: ignore[reportArgumentType]
+    found = {name: metric(outputs, y) for name, metric in task.metrics.items()}  # pyright: ignore[reportArgumentType]
+    return scores | {name: jnp.asarray(score, jnp.float32) for name, score in found.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -90,12 +90,14 @@ class LocalTrainer:
         self._swarm, self._mesh = empty_swarm(members), placement.make_mesh()
         self._engine = lanes.Engine(
             recipe, task, jax.random.key(seed),
-            lanes.place_data((task.train, task.valid), self._mesh), lambda part: np.zeros(0),
+            lanes.place_data((task.train, task.valid), self._mesh),
+            partial(lanes.make_deck, task, seed, 0),
         )  # fmt: skip
         self._containers: dict[Architecture, Any] = {}
         self._seconds: dict[Any, float] = {}
         self._largest, self._store = members, Store(self._mesh, self.choices.costs.chunk)
         self._layouts: dict[tuple[Any, int], Layout] = {}
+        self._compiling: dict[Any, Future[None]] = {}
 
     def check_memory(self, genome: Genome) -> None:
         """Raises InputError if a swarm of these genes does not fit; nothing is compiled."""
@@ -109,17 +111,27 @@ class LocalTrainer:
             self._plan_cohorts(genome)
 
     def prepare(self, genome: Genome) -> None:
-        """Decides which programs there will be, and where members are kept.
+        """Decides which programs there will be and where members are kept; begins to compile.
+
+        Asked again before the first round, in case the policy has chosen other architectures.
 
         Raises:
             InputError: the swarm does not fit into memory.
         """
         found, cohorts, sizes = self._plan_cohorts(genome)
+        if cohorts.containers == self._containers:
+            return
         layout, need, host = self._reckon(genome, sizes)
         self._containers, self._seconds = cohorts.containers, cohorts.training
         self._largest = max(sizes.values())
         self._store = self._store._replace(lane=layout.chunk * layout.chunks, host=host)
         self._tell(found, len(sizes), cohorts, need)
+        pool, self._layouts = ThreadPoolExecutor(max(2, self._mesh.size)), {}
+        for container in sizes:
+            layout = self._layout(self._engine, container, 1, genome)
+            job = pool.submit(lanes.compile_lane, self._engine, layout, container)
+            self._compiling[container] = job
+        pool.shutdown(wait=False)
 
     def _plan_cohorts(self, genome: Genome) -> tuple[int, Cohorts, Mapping[Any, int]]:
         """How many architectures there are, their containers, and members of each container."""
@@ -144,7 +156,7 @@ class LocalTrainer:
     def round(self, plan: Plan, frame: Frame) -> Frame:
         """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""
         plan = jax.tree.map(np.asarray, plan)
-        if not self._containers:
+        if self._swarm.births == 0:
             self.prepare(plan.genome)
         busy = np.flatnonzero((plan.steps > 0) | changed(self.recipe, plan, frame))
         decks = cache(partial(lanes.make_deck, self.task, self.seed, int(frame.round)))
@@ -170,9 +182,12 @@ class LocalTrainer:
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
         container, row = self._swarm.place(slot)
-        rows = np.full((self._mesh.size, self._store.lane), row, np.int32)
-        lane = stacks.take(self._swarm.cohorts[container], self._mesh, rows, near=False)
-        member = jax.tree.map(lambda leaf: np.array(leaf[0, 0]), jax.device_get(lane))
+        rows = np.full((self._mesh.size, self._store.lane), -1, np.int32)
+        home = stacks.device_of(row, self._mesh.size)
+        rows[home] = row
+        # From where it is kept: by a program that training uses anyway.
+        lane = stacks.take(self._swarm.cohorts[container], self._mesh, rows, near=True)
+        member = jax.tree.map(lambda leaf: np.array(leaf[home, 0]), jax.device_get(lane))
         return Network(container, member, {k: np.asarray(v)[slot] for k, v in genome.items()})
 
     def weights(self, slot: int) -> Member:
@@ -223,6 +238,8 @@ class LocalTrainer:
 
     def _cohort(self, engine, swarm: Swarm, plan: Plan, item):
         container, queue = item
+        if container in self._compiling:
+            self._compiling[container].result()
         reports: list[tuple[np.ndarray, lanes.Report]] = []
         for layout, some in queue:
             stack, told = lanes.train_cohort(

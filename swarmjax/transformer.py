@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax.activations import ACTIVATIONS, activate, coefficients
+from swarmjax.activations import ACTIVATIONS, one_of
 from swarmjax.models import Family
 from swarmjax.padded import activation_names, check_sizes, draw, lecun, row_ids
 from swarmjax.space import Space
@@ -99,7 +99,6 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
     for gene in ("depth", "width"):
         check_sizes(space, gene)
     _check_heads(space)
-    table = coefficients(names)
 
     def contain(architecture):
         sizes = dict(architecture)
@@ -113,8 +112,8 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
     def apply(stack, variables, x, numbers, key=None, deepest=None):
         del key
         width = numbers.get("width", stack.width)
-        coefficient = jnp.asarray(table)[numbers.get("activation", 0)]
-        return _forward(variables["params"], x, width, coefficient, deepest), {}
+        activation = one_of(names, numbers.get("activation", 0))
+        return _forward(variables["params"], x, width, activation, deepest), {}
 
     def layers(stack, numbers):
         return numbers.get("depth", stack.depth)
@@ -125,6 +124,10 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
         # Scores of all pairs of tokens, and the mean of values that they weigh.
         attention = depth * 2 * length * width
         return 6.0 * length * (weights + attention)
+
+    def parameters(stack):
+        layers = stack.depth * (12 * stack.width + 2) * stack.width
+        return layers + (2 * outputs + length + 1) * stack.width
 
     def crop(variables, architecture):
         return {"params": _crop(variables["params"], contain(architecture))}
@@ -142,7 +145,7 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
         return Stack(max(a.depth, b.depth), max(a.width, b.width))
 
     genes = frozenset(("depth", "width", "activation"))
-    return Family(init, apply, contain, cover, flops, crop, build, genes, None, layers)
+    return Family(init, apply, contain, cover, flops, parameters, crop, build, genes, None, layers)
 
 
 def _check_heads(space: Space) -> None:
@@ -189,10 +192,10 @@ def _used(rows, width, own):
     return (jnp.arange(rows) * width < own.width * rows)[None]
 
 
-def _forward(params, tokens, width, coefficient, deepest):
+def _forward(params, tokens, width, activation, deepest):
     batch, length = tokens.shape
     x = jnp.take(params["embed"], tokens, axis=0) + params["position"][None, :length]
-    layer = partial(_layer, width, coefficient, length)
+    layer = partial(_layer, width, activation, length)
 
     def step(x, numbered):
         i, weights = numbered
@@ -206,10 +209,10 @@ def _forward(params, tokens, width, coefficient, deepest):
     return logits.reshape(batch, length, -1)
 
 
-def _layer(width, coefficient, length, weights, x):
+def _layer(width, activation, length, weights, x):
     """One layer on the stream `x` `[B T, W]`."""
     x = x + _attend(weights, length, _norm(x, weights["norm_attention"], width))
-    hidden = activate(_norm(x, weights["norm_mlp"], width) @ weights["up"], coefficient)
+    hidden = activation(_norm(x, weights["norm_mlp"], width) @ weights["up"])
     return x + hidden @ weights["down"]
 
 

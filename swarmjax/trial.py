@@ -20,11 +20,11 @@ import jax
 import numpy as np
 
 from swarmjax import lanes, optimizers, placement, resources, tasks
-from swarmjax.cohorts import Costs
+from swarmjax.cohorts import UPDATE, Costs
 from swarmjax.members import Recipe, new_member, new_members
 from swarmjax.mlp import Box, mlp
 from swarmjax.placement import Layout
-from swarmjax.space import Space, log_uniform, structure
+from swarmjax.space import Space, choice, log_uniform, structure
 from swarmjax.types import Genome
 
 # Chunks worth trying: 1 walks through members one by one. Among those from 8 on the result is the
@@ -108,7 +108,10 @@ def _measure(mesh: Any, box: Box) -> tuple[float, Callable[[], float], float]:
     scale = 1.0 + 1e-3 * (time.time() % 1.0)
     loss = lambda outputs, y: scale * tasks.cross_entropy(outputs, y)  # noqa: E731
     task = tasks.arrays(x, np.arange(len(x)) % 10, batch=batch, loss=loss)
-    space = Space(learning_rate=log_uniform(1e-4, 1e-2), width=structure(box.width))
+    space = Space(
+        learning_rate=log_uniform(1e-4, 1e-2), width=structure(box.width),
+        activation=choice("relu", "gelu"), optimizer=choice("momentum", "adam"),
+    )  # fmt: skip
     recipe = Recipe(space, mlp(space, 64, 10), optimizers.for_space(space))
     data = lanes.place_data((task.train, task.valid), mesh)
     deck = lanes.make_deck(task, 0, 0, 0)
@@ -118,7 +121,9 @@ def _measure(mesh: Any, box: Box) -> tuple[float, Callable[[], float], float]:
     start = time.perf_counter()
     program = _program(engine, box, layout, genes)
     seconds = time.perf_counter() - start
-    work = layout.chunk * batch * recipe.family.flops(box, (("depth", 1), ("width", box.width)))
+    family, shape = recipe.family, (("depth", 1), ("width", box.width))
+    step = batch * family.flops(box, shape) + UPDATE * family.parameters(box)
+    work = layout.chunk * step
     return seconds, lambda: _best_time(program), work
 
 

@@ -239,3 +239,10 @@ def test_image_shapes():
 def test_bad_genes_are_named(gene, message):
     with pytest.raises(InputError, match=message):
         cnn(space.Space(**gene), (8, 8), OUTPUTS)
+
+
+def test_parameters_are_counted():
+    numbers = SPACE.numbers({name: np.int32(0) for name, _ in SPACE.genes})
+    for container in (BIG, ConvBox(1, 2, 3), ConvBox(2, 4, 1)):
+        made = jax.eval_shape(lambda c=container: FAMILY.init(jax.random.key(0), c, numbers))
+        assert FAMILY.parameters(container) == sum(leaf.size for leaf in jax.tree.leaves(made))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmjax import space
-from swarmjax.cohorts import Costs, Load, place, plan_cohorts
+from swarmjax.cohorts import UPDATE, Costs, Load, place, plan_cohorts
 from swarmjax.mlp import Box, mlp
 from swarmjax.models import Family
 
@@ -14,7 +14,10 @@ SPACE = space.Space(depth=space.structure(1, 2, 3), width=space.structure(2, 4, 
 MLPS = mlp(SPACE, 3, 2)
 # A network that is only a number of weights, one operation each.
 BARS = Family(**dict.fromkeys(Family._fields))._replace(
-    contain=lambda architecture: architecture[0][1], cover=max, flops=lambda c, a: float(c)
+    contain=lambda architecture: architecture[0][1],
+    cover=max,
+    flops=lambda c, a: float(c),
+    parameters=lambda c: 0,
 )
 APART = BARS._replace(cover=lambda a, b: a if a == b else None)
 PLAIN = Costs(compile_seconds=0.0, flops_per_second=1.0, step_seconds=0.0, chunk=1)
@@ -123,9 +126,8 @@ def test_a_merge_may_need_a_container_that_nobody_has():
     more = plan_cohorts(MLPS, loads | {net(3, 8): Load(1, 10)}, 1, costs)
     assert set(more.containers) == {net(3, 2), net(1, 8), net(3, 8)}
     assert set(more.containers.values()) == {Box(3, 8)}
-    assert more.seconds == 1e6 + 10 * sum(
-        MLPS.flops(Box(3, 8), net(*a)) for a in ((3, 2), (1, 8), (3, 8))
-    )
+    steps = [MLPS.flops(Box(3, 8), net(*size)) for size in ((3, 2), (1, 8), (3, 8))]
+    assert more.seconds == 1e6 + 10 * (sum(steps) + 3 * UPDATE * MLPS.parameters(Box(3, 8)))
 
 
 def test_two_may_join_a_third_that_neither_would_join_alone():
@@ -153,8 +155,9 @@ def price(containers, loads, batch, costs):
         full = chunks * costs.chunk / members
         total += costs.compile_seconds + chunks * each * costs.step_seconds
         for architecture, load in group.items():
-            flops = MLPS.flops(container, architecture)
-            total += full * load.steps * batch * flops / costs.flops_per_second
+            flops = batch * MLPS.flops(container, architecture)
+            flops += UPDATE * MLPS.parameters(container)
+            total += full * load.steps * flops / costs.flops_per_second
     return total
 
 

@@ -185,6 +185,8 @@ def net(depth, width):
 
 def test_containers_cover_and_cost():
     assert FAMILY.cover(Box(1, 5), Box(3, 2)) == Box(3, 5)
+    # Beyond one vector, widths are whole vectors.
+    assert FAMILY.contain(net(2, 9)) == FAMILY.contain(net(2, 16)) == Box(2, 16)
     # Multiply-adds of 3-5-5-5-4, twice for operations, thrice for forward and backward.
     assert FAMILY.flops(Box(3, 5), net(3, 5)) == 6 * (3 * 5 + 5 * 5 + 5 * 5 + 5 * 4)
     assert FAMILY.flops(Box(3, 5), net(1, 2)) == 6 * (3 * 5 + 5 * 4), "width is padded, depth not"
@@ -220,3 +222,10 @@ def test_without_genes_a_usual_network():
 def test_bad_genes_are_named(gene, message):
     with pytest.raises(InputError, match=message):
         mlp(space.Space(**gene), FEATURES, OUTPUTS)
+
+
+def test_parameters_are_counted():
+    numbers = SPACE.numbers({name: np.int32(0) for name, _ in SPACE.genes})
+    for container in (BIG, Box(1, 2), Box(2, 16)):
+        made = jax.eval_shape(lambda c=container: FAMILY.init(jax.random.key(0), c, numbers))
+        assert FAMILY.parameters(container) == sum(leaf.size for leaf in jax.tree.leaves(made))

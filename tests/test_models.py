@@ -109,6 +109,7 @@ def test_one_container_for_each_architecture():
 
 def test_cost_counts_the_parameters():
     plain = (("width", 4), ("kind", "plain"))
+    assert FAMILY.parameters(plain) == 2 * 4 + 4 + 4 * 3 + 3
     assert FAMILY.flops(plain, plain) == 6.0 * (2 * 4 + 4 + 4 * 3 + 3)
     assert FAMILY.flops(NORMED, NORMED) == 6.0 * (2 * 8 + 8 + 8 * 3 + 3 + 4)
 

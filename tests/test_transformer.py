@@ -278,3 +278,10 @@ def test_without_genes_a_usual_network():
 def test_bad_genes_are_named(gene, message):
     with pytest.raises(InputError, match=message):
         transformer(space.Space(**gene), LENGTH, OUTPUTS)
+
+
+def test_parameters_are_counted():
+    numbers = SPACE.numbers({name: np.int32(0) for name, _ in SPACE.genes})
+    for container in (BIG, Stack(1, 16), Stack(2, 32)):
+        made = jax.eval_shape(lambda c=container: FAMILY.init(jax.random.key(0), c, numbers))
+        assert FAMILY.parameters(container) == sum(leaf.size for leaf in jax.tree.leaves(made))
