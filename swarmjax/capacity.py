@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import Literal, jaxprs_in_params
+from jax.sharding import Mesh
 
-from swarmjax import lanes, resources, stacks
+from swarmjax import lanes, placement, resources, stacks
 from swarmjax.members import Member, Recipe, new_member
-from swarmjax.placement import Layout
 from swarmjax.tasks import Data, Task
 from swarmjax.types import Genome, InputError
 
@@ -34,34 +35,56 @@ class Need(NamedTuple):
     lane: int
 
 
+class Room(NamedTuple):
+    """Bytes that may be used.
+
+    Attributes:
+        device: of all devices together.
+        host: of the host.
+        separate: the devices have memory of their own.
+    """
+
+    device: int
+    host: int
+    separate: bool
+
+
 def reckon(
-    recipe: Recipe, task: Task, genome: Genome, counts: Mapping[Any, int], layout: Layout
-) -> Need:
-    """What a swarm of so many members of each container needs.
+    recipe: Recipe, task: Task, genome: Genome, counts: Mapping[Any, int], mesh: Mesh
+) -> Callable[[int], Need]:
+    """What a swarm needs, as a function of its members.
 
     Args:
         recipe: what all members share.
         task: its data.
         genome: `[N]` genes; any one member's stands for all.
-        counts: container -> members.
-        layout: of the largest cohort.
+        counts: container -> members, whose proportions are kept.
+        mesh: the devices.
     """
     genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    member = {kind: _member(recipe, kind, genes) for kind in counts}
-    sizes = {kind: _bytes(shapes) for kind, shapes in member.items()}
-    devices, places = layout.mesh.size, layout.chunk * layout.chunks
-    state = sum(stacks.room(n, devices) * devices * sizes[kind] for kind, n in counts.items())
-    data = devices * _bytes((task.train, task.valid))
-    kind = max(sizes, key=sizes.__getitem__)
-    active = devices * layout.chunk * _activations(recipe, task, kind, genes, member[kind])
-    return Need(state, data, devices * places * 2 * sizes[kind] + active)
+    shapes = {kind: _member(recipe, kind, genes) for kind in counts}
+    sizes = {kind: _bytes(member) for kind, member in shapes.items()}
+    largest = max(sizes, key=sizes.__getitem__)
+    active = _activations(recipe, task, largest, genes, shapes[largest])
+    data, total = mesh.size * _bytes((task.train, task.valid)), sum(counts.values())
+
+    def need(members: int) -> Need:
+        scaled = {kind: -(-n * members // total) for kind, n in counts.items()}
+        layout = placement.make_layout(max(scaled.values()), mesh)
+        state = sum(stacks.room(n, mesh.size) * sizes[kind] for kind, n in scaled.items())
+        lane = layout.chunk * (2 * layout.chunks * sizes[largest] + active)
+        return Need(mesh.size * state, data, mesh.size * lane)
+
+    return need
 
 
-def choose_storage(need: Need, members: int, wish: str, devices: Sequence[Any]) -> bool:
+def choose_storage(
+    need: Callable[[int], Need], members: int, wish: str, devices: Sequence[Any]
+) -> bool:
     """Whether members are kept in the host's memory.
 
     Args:
-        need: of the whole swarm.
+        need: from `reckon`.
         members: of the swarm.
         wish: `device`, `host`, or `auto` for the host only where devices are too small.
         devices: that train it.
@@ -69,31 +92,51 @@ def choose_storage(need: Need, members: int, wish: str, devices: Sequence[Any]) 
     Raises:
         InputError: it does not fit; the message says how many members would.
     """
-    free = int(_SHARE * sum(map(resources.free_memory, _distinct(devices))))
-    host = int(_SHARE * resources.free_host_memory())
-    separate = devices[0].platform != "cpu"
-    if wish != "host" and sum(need) <= free:
-        return False
-    if wish == "device" or (not separate and wish == "auto"):
-        raise _too_large(need, members, free - need.data - need.lane, "devices" if separate else "")
-    if need.state > host or need.data + need.lane > free:
-        raise _too_large(need, members, min(host, free), "host")
-    return True
-
-
-def _too_large(need: Need, members: int, room: int, where: str) -> InputError:
-    fits = max(0, int(members * room / max(1, need.state)))
-    of_whom = f" on the {where}" if where else ""
-    return InputError(
-        f"{members} members need {_size(sum(need))} of memory{of_whom} ({_size(need.state)} of it "
-        f"weights and optimizer state), but {_size(max(0, room) + need.data + need.lane)} can be "
-        f"used; about {fits} members would fit: lower members, or the sizes in the space"
+    room = _room(devices)
+    both = (False, True) if room.separate else (False,)
+    ways = {"device": (False,), "host": (True,), "auto": both}[wish]
+    for host in ways:
+        if _fits(need(members), room, host):
+            return host
+    most = max(_most(lambda n, host=host: _fits(need(n), room, host), members) for host in ways)
+    given = "lower members, or the sizes in the space" if most else "lower the sizes in the space"
+    other = ", or let storage be auto" if room.separate and wish == "device" else ""
+    raise InputError(
+        f"{members} members need {_compared(need(members), room, ways[-1])}; "
+        f"{f'about {most} members' if most else 'not one'} would fit: {given}{other}"
     )
 
 
-def _distinct(devices: Sequence[Any]) -> Sequence[Any]:
-    """One of them if they share the host's memory."""
-    return devices if devices[0].platform != "cpu" else devices[:1]
+def _room(devices: Sequence[Any]) -> Room:
+    separate = devices[0].platform != "cpu"
+    host = int(_SHARE * resources.free_host_memory())
+    free = sum(map(resources.free_memory, devices)) if separate else 0
+    return Room(int(_SHARE * free) if separate else host, host, separate)
+
+
+def _fits(need: Need, room: Room, host: bool) -> bool:
+    if host and room.separate:
+        return need.state <= room.host and need.data + need.lane <= room.device
+    return sum(need) <= room.device
+
+
+def _most(fits: Callable[[int], bool], members: int) -> int:
+    """The most members below `members` that fit."""
+    return bisect_left(range(1, members), True, key=lambda n: not fits(n))
+
+
+def _compared(need: Need, room: Room, host: bool) -> str:
+    """What is needed, but cannot be used, in words."""
+    if host and room.separate:
+        return (
+            f"{_size(need.state)} on the host and {_size(need.data + need.lane)} on the devices, "
+            f"but {_size(room.host)} and {_size(room.device)} can be used"
+        )
+    where = "on the devices" if room.separate else "of memory"
+    return (
+        f"{_size(sum(need))} {where} ({_size(need.state)} of it weights and optimizer state), but "
+        f"{_size(room.device)} can be used"
+    )
 
 
 def _member(recipe, container, genes) -> Member:
@@ -102,18 +145,29 @@ def _member(recipe, container, genes) -> Member:
 
 
 def _activations(recipe: Recipe, task: Task, container, genes, member: Member) -> int:
-    """Bytes of all that one member's training step makes, as if nothing were freed or fused."""
+    """Bytes that training or evaluating one member takes besides its state, as if unfused."""
     x, y = (jax.ShapeDtypeStruct((task.batch, *a.shape[1:]), a.dtype) for a in task.train)
-    step = partial(lanes.step, recipe, task, container, None)
     batch: Any = Data(x, y)  # pyright: ignore[reportArgumentType]
-    made = jax.make_jaxpr(step)(batch, jax.random.key(0), True, genes, member)
-    return _made(made.jaxpr) - 3 * _bytes(member)
+    step = partial(lanes.step, recipe, task, container, None)
+    trained = jax.make_jaxpr(step)(batch, jax.random.key(0), True, genes, member)
+    score = partial(lanes.evaluate, recipe, task, container)
+    evaluated = jax.make_jaxpr(score)(task.valid, genes, member)
+    return _bytes(batch) + max(_most_alive(made.jaxpr) for made in (trained, evaluated))
 
 
-def _made(jaxpr: Any) -> int:
-    total = sum(_bytes(v.aval) for equation in jaxpr.eqns for v in equation.outvars)
-    inner = (part for equation in jaxpr.eqns for part in jaxprs_in_params(equation.params))
-    return total + sum(map(_made, inner))
+def _most_alive(jaxpr: Any) -> int:
+    """Most bytes of results held at a time, if equations run one by one in their order."""
+    last = {id(v): i for i, equation in enumerate(jaxpr.eqns) for v in equation.invars}
+    last |= {id(v): len(jaxpr.eqns) for v in jaxpr.outvars if not isinstance(v, Literal)}
+    alive, most, ending = 0, 0, {}
+    for i, equation in enumerate(jaxpr.eqns):
+        for v in equation.outvars:
+            alive += _bytes(v.aval)
+            ending.setdefault(last.get(id(v), i), []).append(v.aval)
+        inside = max(map(_most_alive, jaxprs_in_params(equation.params)), default=0)
+        most = max(most, alive + inside)
+        alive -= _bytes(ending.pop(i, []))
+    return most
 
 
 def _bytes(tree: Any) -> int:

@@ -37,10 +37,20 @@ def _cgroup_room() -> float:
         limit, used = (
             (_CGROUP / f"memory.{part}").read_text().strip() for part in ("max", "current")
         )
-        return int(limit) - int(used)
+        room = int(limit) - int(used)
     except (OSError, ValueError):
         # No such limit, or one that is written as "max".
         return float("inf")
+    return room + _cached_files()
+
+
+def _cached_files() -> int:
+    """Bytes that count as used but are given back when asked for: files read and not used since."""
+    try:
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+        return int(dict(line.split() for line in lines)["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _processor() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache, partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -100,15 +100,20 @@ class LocalTrainer:
         self._compiling: dict[Any, Future[None]] = {}
 
     def check_memory(self, genome: Genome) -> None:
-        """Raises InputError if a swarm of these genes does not fit; nothing is compiled."""
+        """Raises InputError if a swarm of these genes does not fit; none of its programs is made."""
         found, _ = architectures(self.recipe.space, genome)
         family = self.recipe.family
-        largest = family.contain(max(found, key=lambda a: family.flops(family.contain(a), a)))
+
+        def larger(a, b):
+            return family.cover(a, b) or max(a, b, key=family.parameters)
+
         try:
+            largest = reduce(larger, map(family.contain, found))
             self._reckon(genome, {largest: self._members})
         except InputError:
-            # All as large as the largest was too pessimistic, perhaps.
-            self._plan_cohorts(genome)
+            # Too pessimistic, perhaps: everyone as large as the largest.
+            _, _, sizes = self._plan_cohorts(genome)
+            self._reckon(genome, sizes)
 
     def prepare(self, genome: Genome) -> None:
         """Decides which programs there will be and where members are kept; begins to compile.
@@ -121,7 +126,8 @@ class LocalTrainer:
         found, cohorts, sizes = self._plan_cohorts(genome)
         if cohorts.containers == self._containers:
             return
-        layout, need, host = self._reckon(genome, sizes)
+        need, host = self._reckon(genome, sizes)
+        layout = placement.make_layout(max(sizes.values()), self._mesh)
         self._containers, self._seconds = cohorts.containers, cohorts.training
         self._largest = max(sizes.values())
         self._store = self._store._replace(lane=layout.chunk * layout.chunks, host=host)
@@ -147,11 +153,11 @@ class LocalTrainer:
         return len(found), cohorts, sizes
 
     def _reckon(self, genome: Genome, sizes: Mapping[Any, int]):
-        """The largest cohort's layout, the memory needed, and whether the host keeps members."""
-        layout = placement.make_layout(max(sizes.values()), self._mesh)
-        need = capacity.reckon(self.recipe, self.task, genome, sizes, layout)
+        """The memory needed, and whether the host keeps members."""
+        need = capacity.reckon(self.recipe, self.task, genome, sizes, self._mesh)
         devices = jax.local_devices()
-        return layout, need, capacity.choose_storage(need, self._members, self._storage, devices)
+        host = capacity.choose_storage(need, self._members, self._storage, devices)
+        return need(self._members), host
 
     def round(self, plan: Plan, frame: Frame) -> Frame:
         """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""

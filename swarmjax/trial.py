@@ -6,6 +6,7 @@ the machine. What a run chose is in its record, so that a replay does not depend
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from swarmjax import lanes, optimizers, placement, resources, tasks
 from swarmjax.cohorts import UPDATE, Costs
@@ -36,6 +38,9 @@ _ON_ACCELERATORS = (8, 64, 512)
 _REPAYS = 10
 
 _STEPS, _REPEATS = 20, 3
+
+# Seconds after which a measurement is not repeated.
+_ENOUGH = 2.0
 
 
 def cache_directory() -> Path:
@@ -73,35 +78,68 @@ def choose_chunk(
         seconds: training expected of this container.
         costs: of the machine.
     """
-    chunks = CHUNKS.get(layout.mesh.devices.flat[0].platform, _ON_ACCELERATORS)
+    platform = layout.mesh.devices.flat[0].platform
+    chunks = CHUNKS.get(platform, _ON_ACCELERATORS)
     name = "chunk " + _fingerprint(engine, container, genome)
     known = _recall(name)
-    if known in chunks:
+    if type(known) is int and known in chunks:
         return known, "tried before on this machine"
     if seconds < _REPAYS * len(chunks) * costs.compile_seconds:
+        if platform == "cpu" and _convolves(engine, container, genome):
+            return 1, "convolutions: one by one"
         return layout.chunk, "too short a run to try others"
-    each = {c: _step_seconds(engine, container, layout._replace(chunk=c), genome) for c in chunks}
+    # Lanes of equally many members, whatever the chunk.
+    tried = {c: Layout(layout.mesh, c, max(chunks) // c) for c in chunks}
+    each = {c: _step_seconds(engine, container, tried[c], genome) for c in chunks}
     best = min(each, key=each.__getitem__)
     _keep(name, best)
-    tried = ", ".join(f"{c}: {1e6 * t:.0f}" for c, t in each.items())
-    return best, f"tried, microseconds a member-step by chunk: {tried}"
+    times = ", ".join(f"{c}: {1e6 * t:.0f}" for c, t in each.items())
+    return best, f"tried, microseconds a member-step by chunk: {times}"
+
+
+def _convolves(engine: lanes.Engine, container: Any, genome: Genome) -> bool:
+    """Whether a step has convolutions of XLA, whose vmapped form is slower than a loop on CPUs.
+
+    Padded families have none: theirs are products.
+    """
+    if engine.recipe.family.layers is not None:
+        return False
+    task, (x, y) = engine.task, engine.task.train
+    batch: Any = tasks.Data(x[: task.batch], y[: task.batch])
+    genes = {name: np.asarray(values)[0] for name, values in genome.items()}
+
+    def step(key, birth):
+        member = new_member(engine.recipe, container, key, birth, genes)
+        return lanes.step(engine.recipe, task, container, None, batch, key, True, genes, member)
+
+    made = jax.make_jaxpr(step)(engine.key, np.zeros((), np.int32))
+    return _has(made.jaxpr, "conv_general_dilated")
+
+
+def _has(jaxpr: Any, primitive: str) -> bool:
+    return any(
+        equation.primitive.name == primitive
+        or any(_has(inner, primitive) for inner in jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
 
 
 def _measure_costs(mesh: Any) -> Costs:
     """From two programs of networks of one layer, one tiny and one wide."""
     boxes = (Box(1, 8), Box(1, 128))
+    start = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        # Compiled at once, as in a run.
+        # Side by side, as in a run.
         measured = list(pool.map(lambda box: _measure(mesh, box), boxes))
-    compile_seconds = float(np.mean([seconds for seconds, _, _ in measured]))
-    (tiny, wide), works = [run() for _, run, _ in measured], [work for _, _, work in measured]
+    compile_seconds = (time.perf_counter() - start) / len(boxes)
+    (tiny, wide), works = [run() for run, _ in measured], [work for _, work in measured]
     rate = (works[1] - works[0]) / max(wide - tiny, 1e-9)
     overhead = max(tiny - works[0] / rate, 1e-6)
     return Costs(compile_seconds, rate * mesh.size, overhead / mesh.size)
 
 
-def _measure(mesh: Any, box: Box) -> tuple[float, Callable[[], float], float]:
-    """Seconds to compile, a function that measures a lane's step, and operations of a chunk."""
+def _measure(mesh: Any, box: Box) -> tuple[Callable[[], float], float]:
+    """A compiled program's seconds a step of a lane, when called, and operations of a chunk."""
     rng, batch = np.random.default_rng(0), 64
     x = rng.normal(size=(4 * batch, 64))
     # A number that is new every time, so that the program does not come from the cache on disk.
@@ -118,25 +156,28 @@ def _measure(mesh: Any, box: Box) -> tuple[float, Callable[[], float], float]:
     engine = lanes.Engine(recipe, task, jax.random.key(0), data, lambda part: deck)
     layout = Layout(mesh, 8, 1)
     genes: Genome = {name: np.asarray(v) for name, v in space.grid(8).items()}
-    start = time.perf_counter()
     program = _program(engine, box, layout, genes)
-    seconds = time.perf_counter() - start
     family, shape = recipe.family, (("depth", 1), ("width", box.width))
     step = batch * family.flops(box, shape) + UPDATE * family.parameters(box)
     work = layout.chunk * step
-    return seconds, lambda: _best_time(program), work
+    return lambda: _best_time(program), work
 
 
 def _step_seconds(engine, container, layout: Layout, genome: Genome) -> float:
-    """Seconds of one step of one member in full lanes of this layout."""
-    program = _program(engine, container, layout, genome)
-    return _best_time(program) / (layout.groups * layout.chunk * layout.chunks)
+    """Seconds of one step of one member in full lanes of this layout; inf if they do not fit."""
+    try:
+        program = _program(engine, container, layout, genome)
+        return _best_time(program) / (layout.groups * layout.chunk * layout.chunks)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return float("inf")
 
 
 def _best_time(program: Callable[[], None]) -> float:
-    """Seconds of one step of a lane, the least of a few measurements."""
+    """Seconds of one step of a lane, the least of a few measurements; of one if it takes long."""
     times = []
-    for _ in range(_REPEATS):
+    while len(times) < _REPEATS and sum(times) < _ENOUGH:
         start = time.perf_counter()
         program()
         times.append(time.perf_counter() - start)
@@ -181,7 +222,8 @@ def _are_costs(kept: Any) -> bool:
     return (
         isinstance(kept, dict)
         and set(kept) == set(Costs._fields)
-        and all(isinstance(v, int | float) and 0 < v < float("inf") for v in kept.values())
+        and all(type(v) in (int, float) and 0 < v < float("inf") for v in kept.values())
+        and type(kept["chunk"]) is int
     )
 
 
@@ -194,13 +236,14 @@ def _keep(name: str, value: Any) -> None:
     known.setdefault(resources.machine_name(), {})[name] = value
     path = cache_directory() / "machine.json"
     part = path.with_suffix(f".{os.getpid()}")
-    try:
+    # What cannot be kept is found out again next time.
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known, indent=1))
-        part.replace(path)
-    except OSError:
-        # Found out again next time.
-        part.unlink(missing_ok=True)
+        try:
+            part.write_text(json.dumps(known, indent=1))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _read() -> dict[str, Any]:
