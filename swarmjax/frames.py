@@ -68,7 +68,7 @@ def changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
     """Slots `[N]` whose network will not compute what the one before it did."""
     differs = np.asarray(plan.fresh | (plan.parent != np.arange(len(plan.parent))))
     for name in recipe.family.genes & set(plan.genome):
-        differs |= np.asarray(plan.genome[name] != frame.genome[name])
+        differs = differs | np.asarray(plan.genome[name] != frame.genome[name])
     return differs
 
 

@@ -100,7 +100,7 @@ class LocalTrainer:
         self._compiling: dict[Any, Future[None]] = {}
 
     def check_memory(self, genome: Genome) -> None:
-        """Raises InputError if a swarm of these genes does not fit; none of its programs is made."""
+        """Raises InputError if a swarm of these genes does not fit; nothing of it is compiled."""
         found, _ = architectures(self.recipe.space, genome)
         family = self.recipe.family
 

@@ -1,0 +1,134 @@
+import jax
+import numpy as np
+import pytest
+
+import swarmjax as sj
+from swarmjax import mlp, optimizers
+from swarmjax.frames import changed, first_frame, frame_after, step_costs
+from swarmjax.lanes import Report
+from swarmjax.members import Recipe
+from swarmjax.policy import keep
+from swarmjax.population import empty_swarm
+
+SPACE = sj.Space(
+    learning_rate=sj.log_uniform(1e-3, 1e-1),
+    activation=sj.choice("relu", "tanh"),
+    depth=sj.structure(1, 2),
+    width=sj.structure(4, 8),
+)
+N = 4
+GENOME = {
+    "learning_rate": np.full(N, 0.01, np.float32),
+    "activation": np.zeros(N, np.int32),
+    "depth": np.asarray([0, 1, 0, 1], np.int32),
+    "width": np.asarray([0, 0, 1, 1], np.int32),
+}
+X = np.random.default_rng(0).normal(size=(90, 3))
+TASK = sj.tasks.arrays(X, (X[:, 0] > 0).astype(int), batch=10)
+RECIPE = Recipe(SPACE, mlp.mlp(SPACE, 3, TASK.outputs), optimizers.for_space(SPACE))
+
+
+def begun():
+    """The Frame after a round in which all were evaluated: member `i` shows `0.1 * (i + 1)`."""
+    frame = first_frame(RECIPE, TASK, N, GENOME)
+    shown = np.asarray([0.1, 0.2, 0.3, 0.4], np.float32)
+    metrics = {name: shown for name in frame.metrics}
+    zero = np.asarray(100, np.int32)
+    return frame._replace(loss=shown, gradient_norm=10 * shown, metrics=metrics, remaining=zero)
+
+
+def report(losses, finite=True):
+    losses = np.asarray(losses, np.float32)
+    metrics = {name: losses / 2 for name in ("loss", *TASK.metrics)}
+    return Report(losses, 3 * losses, metrics, np.full(len(losses), finite))
+
+
+def after(frame, plan, *reports, step=(9, 9, 9, 9)):
+    """The Frame after `plan`; `reports` are places and a Report each."""
+    swarm = empty_swarm(N)._replace(step=np.asarray(step, np.int32))
+    plan = jax.tree.map(np.asarray, plan)
+    return frame_after(RECIPE, TASK, swarm, plan, frame, [(np.asarray(p), r) for p, r in reports])
+
+
+def with_genes(plan, **genes):
+    return plan._replace(genome=plan.genome | {k: np.asarray(v) for k, v in genes.items()})
+
+
+def test_before_the_first_round_everyone_lives_and_nothing_is_known():
+    frame = first_frame(RECIPE, TASK, N, GENOME)
+    assert frame.alive.all() and (frame.birth == -1).all() and (frame.lineage == -1).all()
+    unknown = (frame.loss, frame.gradient_norm, *frame.metrics.values())
+    assert all(np.isnan(values).all() and values.shape == (N,) for values in unknown)
+    assert set(frame.metrics) == {"valid_loss", "valid_accuracy"}
+    assert frame.steps.sum() == frame.total_steps.sum() == frame.round == 0
+
+
+def test_a_step_costs_what_the_own_architecture_needs():
+    # Forward and backward, ten examples, three features, two outputs: in -> width (-> width) -> out
+    products = [3 * 4 + 4 * 2, 3 * 4 + 4 * 4 + 4 * 2, 3 * 8 + 8 * 2, 3 * 8 + 8 * 8 + 8 * 2]
+    assert step_costs(RECIPE, TASK, GENOME).tolist() == [6 * 10 * p for p in products]
+
+
+def test_totals_become_means_and_the_budget_shrinks_by_the_grants():
+    frame = begun()
+    plan = keep(frame)._replace(steps=np.asarray([2, 0, 5, 0], np.int32))
+    lane = report([4.0, 10.0, 99.0])
+    got = after(frame, plan, ([0, 2, -1], lane), step=(2, 0, 5, 7))
+    assert got.loss[[0, 2]].tolist() == [2.0, 2.0]
+    assert got.gradient_norm[[0, 2]].tolist() == [6.0, 6.0]
+    assert got.metrics["valid_loss"][[0, 2]].tolist() == [2.0, 5.0]
+    assert (got.round, got.remaining) == (1, 93) and got.total_steps.tolist() == [2, 0, 5, 7]
+
+
+def test_who_does_nothing_shows_what_it_showed_and_a_place_for_nobody_is_ignored():
+    frame = begun()
+    got = after(frame, keep(frame), ([-1, -1], report([7.0, 8.0], finite=False)))
+    for new, old in ((got.loss, frame.loss), (got.metrics["valid_loss"], frame.loss)):
+        assert new.tolist() == old.tolist()
+    assert got.alive.all()
+
+
+def test_an_untrained_network_has_no_training_loss():
+    frame = begun()
+    plan = keep(frame)._replace(fresh=np.asarray([False, True, False, False]))
+    got = after(frame, plan, ([1], report([0.0])), step=(5, 0, 5, 5))
+    assert np.isnan(got.loss).tolist() == np.isnan(got.gradient_norm).tolist()
+    assert np.isnan(got.loss).tolist() == [False, True, False, False]
+    assert got.metrics["valid_loss"][1] == 0.0
+
+
+def test_a_copy_shows_its_parents_scores_and_a_fresh_one_its_slots():
+    frame = begun()._replace(alive=np.asarray([True, True, True, False]))
+    parent, fresh = np.asarray([3, 1, 0, 0]), np.asarray([False, False, False, True])
+    got = after(frame, keep(frame)._replace(parent=parent, fresh=fresh))
+    np.testing.assert_array_equal(got.loss, frame.loss[[3, 1, 0, 3]])
+    assert got.alive.tolist() == [False, True, True, False]
+
+
+def test_death_and_revival_follow_the_report():
+    frame = begun()._replace(alive=np.asarray([True, True, False, False]))
+    plan = keep(frame)._replace(steps=np.ones(N, np.int32))
+    got = after(frame, plan, ([0], report([1.0], finite=False)), ([2, 3], report([1.0, 1.0])))
+    assert got.alive.tolist() == [False, True, True, True]
+
+
+def test_frames_before_are_not_written_into():
+    frame = begun()
+    after(frame, keep(frame)._replace(steps=np.ones(N, np.int32)), ([0], report([5.0])))
+    assert frame.loss[0] == np.float32(0.1) and frame.metrics["valid_loss"][0] == np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "who"),
+    [
+        (lambda plan: plan, []),
+        (lambda plan: plan._replace(parent=np.asarray([0, 0, 2, 3])), [1]),
+        (lambda plan: plan._replace(fresh=np.arange(N) == 2), [2]),
+        (lambda plan: with_genes(plan, activation=[0, 1, 0, 0]), [1]),
+        (lambda plan: with_genes(plan, depth=[1, 1, 0, 1], width=[0, 0, 0, 1]), [0, 2]),
+        (lambda plan: with_genes(plan, learning_rate=np.full(N, 0.05, np.float32)), []),
+    ],
+)
+def test_only_what_changes_a_networks_outputs_counts_as_a_change(change, who):
+    frame = begun()
+    assert np.flatnonzero(changed(RECIPE, change(keep(frame)), frame)).tolist() == who
