@@ -78,6 +78,13 @@ def reckon(
     return need
 
 
+def trained_bytes(recipe: Recipe, container: Any, genome: Genome) -> int:
+    """Bytes that a step of one member changes: its state, and once more its weights' gradient."""
+    genes = {name: np.asarray(values)[0] for name, values in genome.items()}
+    member = _member(recipe, container, genes)
+    return _bytes(member) + _bytes(member.variables["params"])
+
+
 def choose_storage(
     need: Callable[[int], Need], members: int, wish: str, devices: Sequence[Any]
 ) -> bool:

@@ -16,6 +16,12 @@ from jax.sharding import AxisType, Mesh
 # Members are left on the devices where they are kept if that costs no more than this.
 _AT_HOME = 1.02
 
+# Bytes of weights, gradients and optimizer state that a core keeps at hand.
+_CACHE = 2**21
+
+# An accelerator wants many members at once.
+_ON_ACCELERATORS = 64
+
 # Placement is good enough where the busiest device has so much more work than the mean.
 _EVEN = 1.01
 
@@ -25,7 +31,7 @@ class Layout(NamedTuple):
 
     Attributes:
         mesh: the devices; axis `member` counts groups, axis `batch` the devices of a group.
-        chunk: members vmapped together; from 8 on, results do not depend on how many there are.
+        chunk: members vmapped together.
         chunks: chunks that a group walks through in one call.
     """
 
@@ -49,6 +55,17 @@ def make_mesh(share: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     devices = devices or jax.local_devices()
     shape = (len(devices) // share, share)
     return jax.make_mesh(shape, ("member", "batch"), (AxisType.Auto,) * 2, devices=devices)
+
+
+def usual_chunk(state: int, platform: str) -> int:
+    """Members to vmap together where nothing was tried; `state` bytes are what one of them trains.
+
+    On CPUs as many as a core's cache holds, at most eight: as measured, networks of 3 x 128 units
+    train a quarter faster by twos, and those of 16 units faster by eights.
+    """
+    if platform != "cpu":
+        return _ON_ACCELERATORS
+    return next((chunk for chunk in (8, 4, 2) if chunk * state <= _CACHE), 1)
 
 
 def make_layout(members: int, mesh: Mesh, chunk: int = 8, most: int = 16) -> Layout:

@@ -219,12 +219,15 @@ class LocalTrainer:
     def _layout(self, engine, container: Any, share: int, genome: Genome) -> Layout:
         """The layout of members of one container whose batch `share` devices share."""
         if (container, share) not in self._layouts:
-            layout = placement.make_layout(self._largest, self._mesh)
             if share > 1:
                 # Few members are worth several devices each: they train one after the other.
                 layout = placement.make_layout(self._largest, placement.make_mesh(share), chunk=1)
                 why = f", each on {share} devices"
             else:
+                state = capacity.trained_bytes(self.recipe, container, genome)
+                platform = self._mesh.devices.flat[0].platform
+                usual = placement.usual_chunk(state, platform)
+                layout = placement.make_layout(self._largest, self._mesh, usual)
                 chunk, why = self._chunk(engine, container, layout, genome)
                 layout = placement.make_layout(self._largest, self._mesh, chunk)
             self._layouts[container, share] = layout

@@ -152,6 +152,19 @@ def test_a_member_is_the_same_to_the_bit_whoever_shares_its_lane(recipe, task, g
         assert same(member(alone, 3), member(together[0], 3))
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+def test_so_it_is_in_smaller_chunks(recipe, task, genome, chunk):
+    whole, _ = trained(recipe, task, genome, STEPS, chunk=chunk)
+    for slots in ([3], [8, 2, 3]):
+        alone, _ = trained(recipe, task, genome, STEPS, slots=slots, chunk=chunk)
+        assert same(member(alone, 3), member(whole, 3))
+    swapped, _ = trained(recipe, task, genome, STEPS[::-1].copy(), chunk=chunk)
+    part, _ = trained(recipe, task, genome, np.minimum(STEPS[::-1], 4), chunk=chunk)
+    rest = np.maximum(STEPS[::-1] - 4, 0)
+    whole, _ = trained(recipe, task, genome, rest, start=part, shift=4, chunk=chunk)
+    assert all(same(member(whole, i), member(swapped, i)) for i in range(N))
+
+
 def test_a_round_may_be_cut_anywhere(recipe, task, genome, together):
     part, _ = trained(recipe, task, genome, np.minimum(STEPS, 5))
     whole, _ = trained(recipe, task, genome, np.maximum(STEPS - 5, 0), start=part, shift=5)

@@ -134,3 +134,9 @@ def test_a_layout_has_room_for_its_members_up_to_a_bound():
 )
 def test_a_batch_is_shared_by_a_divisor_of_the_devices(count, asked, given):
     assert placement.shares(np.asarray(asked), count).tolist() == given
+
+
+def test_a_chunk_is_what_the_cache_holds():
+    sizes = [(2**10, 8), (2**18, 8), (2**18 + 1, 4), (2**20, 2), (2**21 - 1, 1)]
+    assert [placement.usual_chunk(state, "cpu") for state, _ in sizes] == [c for _, c in sizes]
+    assert placement.usual_chunk(2**30, "gpu") == 64
