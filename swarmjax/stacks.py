@@ -55,7 +55,10 @@ def take(stack: Member, mesh: Mesh, rows: np.ndarray, near: bool) -> Member:
 def put(stack: Member, mesh: Mesh, rows: np.ndarray, members: Member, near: bool) -> Member:
     """The stack, which is consumed, with `members` `[G, L, ...]` in `rows`; none below 0."""
     if not on_host(stack):
-        return _putter(mesh, near)(stack, rows, members)
+        kept = stack.step.sharding  # pyright: ignore[reportAttributeAccessIssue]
+        stack = _putter(mesh, near)(stack, rows, members)
+        # In the name of its own mesh, or every program would be compiled for the other one too.
+        return stack if mesh.shape["batch"] == 1 else jax.device_put(stack, kept)
     real = rows >= 0
     device, place = _address(rows[real], mesh.size)
     for leaf, new in zip(jax.tree.leaves(stack), jax.tree.leaves(members), strict=True):

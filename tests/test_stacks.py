@@ -85,3 +85,13 @@ def test_rows_stay_where_they_are_when_a_stack_grows(host):
 def test_blocks_of_rows_go_to_the_devices_in_turn():
     assert [stacks.device_of(r, 3) for r in (0, 7, 8, 16, 23, 24)] == [0, 0, 1, 2, 2, 0]
     assert [stacks.room(rows, 2) for rows in (1, 16, 17, 33)] == [8, 8, 16, 24]
+
+
+def test_a_stack_stays_in_the_name_of_its_own_mesh():
+    """Groups of two devices write into it, and later programs see no difference."""
+    stack, pairs = filled(MESHES[4, 1], host=False), MESHES[4, 2]
+    before = jax.tree.map(lambda leaf: leaf.sharding, stack)
+    rows = np.asarray([[0, 1], [17, -1]], np.int32)
+    after = stacks.put(stack, pairs, rows, stacks.take(stack, pairs, rows, True), near=True)
+    assert jax.tree.map(lambda leaf: leaf.sharding, after) == before
+    equal(after, filled(MESHES[4, 1], host=False))

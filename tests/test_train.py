@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import mlp, optimizers
+from swarmjax import lanes, mlp, optimizers
+from swarmjax.compiling import Programs, Watch
 from swarmjax.frames import first_frame
 from swarmjax.members import Recipe
 from swarmjax.policy import keep
@@ -112,6 +113,39 @@ def test_a_network_is_a_copy_that_later_rounds_do_not_touch(begun):
         now.member.variables["params"]["head"]["kernel"],
         taken.member.variables["params"]["head"]["kernel"],
     )
+
+
+def test_later_rounds_compile_nothing_whatever_the_plan(recipe, task):
+    """Other genes, grants from none to more than a deck, copies, fresh networks, devices."""
+    trainer = LocalTrainer(recipe, task, members=N, budget=10_000, seed=0)
+    genome = SPACE.draw(0, N) | {"width": np.asarray([0, 1] * 3, np.int32)}
+    frame = first_frame(recipe, task, N, genome)._replace(remaining=np.asarray(10_000, np.int32))
+
+    def train(steps=(2,) * N, parent=range(N), fresh=(), devices=(1,) * N, **genes):
+        nonlocal frame
+        plan = keep(frame)._replace(
+            steps=np.asarray(steps, np.int32), parent=np.asarray(parent, np.int32),
+            fresh=np.isin(np.arange(N), fresh), devices=np.asarray(devices, np.int32),
+        )  # fmt: skip
+        inherited = {k: np.asarray(v)[plan.parent] for k, v in frame.genome.items()}
+        frame = trainer.round(plan._replace(genome=inherited | genes), frame)
+        return frame
+
+    train(fresh=range(N))
+    train(parent=[1, 1, 2, 3, 4, 5], devices=[1, 2, 1, 1, 1, 1], width=genome["width"])
+    # Two that have two devices each cannot both stay at home: that is a program more.
+    train(devices=[1, 2, 1, 1, 2, 1])
+    with Watch() as watch:
+        train(learning_rate=np.full(N, 0.02, np.float32), activation=1 - genome["activation"])
+        train(steps=[0, 1, 3, lanes.DECK + 7, 0, 2])
+        train(steps=[0] * N)
+        train(parent=[1, 0, 3, 3, 4, 4], fresh=[2])
+        train(fresh=[0, 1, 5], parent=[0, 1, 2, 4, 4, 5], width=1 - genome["width"])
+        train(steps=[1, 9, 1, 1, 1, 1], devices=[1, 2, 1, 1, 2, 1])
+        train(devices=[1] * N)
+        trainer.network(3, frame.genome)
+    assert watch.programs == Programs()
+    assert frame.round == 10 and frame.birth.max() == N - 1 + 1 + 4 + 4
 
 
 def test_promising_members_may_have_several_devices(recipe, task, begun):
