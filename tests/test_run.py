@@ -13,9 +13,11 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import swarmjax as sj
-from swarmjax import store
+from swarmjax import store, trial
+from swarmjax.cohorts import Costs
 from swarmjax.policy import slots, stateless
 from swarmjax.progress import Silent
+from swarmjax.train import Choices
 from swarmjax.types import Policy
 
 SPACE = sj.Space(
@@ -99,6 +101,38 @@ def test_replaying_the_stored_plans_gives_the_same_weights(task, first):
     trainer, frame = sj.replay(setting(task, first.directory))
     assert same(states(trainer, frame), states(first.trainer, first.frame))
     assert same(frame._replace(space=0), first.frame._replace(space=0))
+
+
+def test_a_replay_takes_the_recorded_choices_whatever_is_found_now(
+    task, first, tmp_path, monkeypatch
+):
+    """Chunks of one and other programs give other last bits; the record repeats them."""
+    chosen = Choices(Costs(1e-9, 1e9, 1e-9))
+    chunk = lambda *_: (1, "made up")  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "machine_costs", lambda: chosen.costs)
+        patch.setattr(trial, "choose_chunk", chunk)
+        run = sj.run(setting(task, tmp_path / "one"))
+    recorded = Choices.from_json(store.open_run(run.directory).engine())
+    assert recorded.costs == chosen.costs and set(recorded.chunks.values()) == {1}
+    assert len(recorded.chunks) == 2
+    assert not same(states(run.trainer, run.frame), states(first.trainer, first.frame))
+    monkeypatch.setattr(trial, "choose_chunk", None)
+    trainer, frame = sj.replay(setting(task, run.directory))
+    assert same(states(trainer, frame), states(run.trainer, run.frame))
+    assert same(frame._replace(space=0), run.frame._replace(space=0))
+
+
+def test_members_kept_on_the_host_are_the_same_to_the_bit(task, first, tmp_path):
+    """Of mixed architectures on eight devices, some copied and some resized."""
+    result = sj.run(setting(task, tmp_path / "host", storage="host"))
+    for run, where in ((first, "device"), (result, "host")):
+        told = [event.text for event in sj.open_run(run.directory).events()]
+        assert any(f"members kept on the {where}" in text for text in told)
+    rows = table(result.directory).query("round > 1")
+    assert (rows.parent != rows.member).any() and rows[["depth", "width"]].nunique().prod() == 4
+    assert same(states(result.trainer, result.frame), states(first.trainer, first.frame))
+    assert same(result.frame._replace(space=0), first.frame._replace(space=0))
 
 
 def test_a_replay_may_stop_early(task, first):

@@ -62,6 +62,15 @@ def test_everything_comes_back(writer, reader, frames):
     assert record == {"genome": {"rate": 0.1}}
 
 
+def test_what_was_decided_about_speed_is_kept_and_may_be_decided_anew(writer, reader):
+    with pytest.raises(InputError, match="not a complete run: it has no engine"):
+        reader.engine()
+    choices = {"costs": {"compile_seconds": 0.1 + 0.2, "chunk": 8}, "chunks": {"Box(1, 8)": 32}}
+    for chosen in ({"costs": {}, "chunks": {}}, choices):
+        writer.engine(chosen)
+        assert reader.engine() == chosen
+
+
 def test_rounds_come_in_order_and_from_where_asked(writer, reader):
     for round in (10, 2, 1, 1_000_000):
         writer.frame(round, rows(round))
