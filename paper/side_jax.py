@@ -62,7 +62,7 @@ def optimizer(name: str, rates: Mapping[str, Any]) -> optax.GradientTransformati
     """The optimizer called `name` as optax has it, weight decay where the swarm has it."""
     decay = rates.get("weight_decay")
     if name == "adamw":
-        return optax.adamw(rates["learning_rate"], weight_decay=decay or 0.0)
+        return optax.adamw(rates["learning_rate"], weight_decay=0.0 if decay is None else decay)
     plain = OPTIMIZERS[name](rates["learning_rate"])
     return plain if decay is None else optax.chain(optax.add_decayed_weights(decay), plain)
 
