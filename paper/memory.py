@@ -56,18 +56,16 @@ def prepare(**case: Any) -> Callable[[], Any]:
 
 
 def exact_bytes(work: Any) -> int:
-    """Bytes of all members' variables, optimizer state and step, and of all examples."""
+    """Bytes of all members' variables, optimizer state and step, without padding, and of examples.
+
+    Two moments of every weight, and the counts of steps of the optimizer and of the member.
+    """
     import jax
 
-    from swarmjax.members import new_member
-
-    genes = {name: values[0] for name, values in work.genome.items()}
-    container = work.recipe.family.contain(work.architecture(0))
-    member = jax.eval_shape(
-        lambda: new_member(work.recipe, container, jax.random.key(0), 0, genes)  # pyright: ignore
-    )
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(member))
-    return state * len(work.steps) + sum(
+    module = work.recipe.family.build(work.values(0))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), work.task.train.x[:1])
+    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    return (3 * weights + 8) * len(work.steps) + sum(
         a.nbytes for d in (work.task.train, work.task.valid) for a in d
     )
 
