@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import fitness, progress, store, telemetry
+from swarmjax import fitness, progress, store, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
@@ -114,8 +114,7 @@ def prepare_jax() -> None:
         if jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
             jax.config.update("jax_num_cpu_devices", cores or 1)
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(root / "swarmjax" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(trial.cache_directory() / "compiled"))
         # Small programs too: loading one takes a tenth of the time to compile it.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

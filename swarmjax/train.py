@@ -53,8 +53,11 @@ class Choices(NamedTuple):
 
     @staticmethod
     def from_json(described: Mapping[str, Any]) -> Choices:
-        """The choices that `to_json` described."""
-        return Choices(Costs(**described["costs"]), dict(described["chunks"]))
+        """The choices that `to_json` described; InputError on anything else."""
+        try:
+            return Choices(Costs(**described["costs"]), dict(described["chunks"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the run's record of its engine is damaged: {error!r}") from None
 
 
 class LocalTrainer:

@@ -246,7 +246,7 @@ def test_devices_that_share_a_batch_give_the_same_up_to_rounding(
 
 
 def test_members_trained_away_from_home_come_back_the_same(recipe, task, genome, together):
-    """One long grant and all else at home on one of two devices: half of them must be sent."""
+    """Eight equal members, all kept on one of two devices: half of them must be sent."""
     mesh, steps = some(2), np.full(N, 9)
     near, _ = trained(recipe, task, genome, steps, mesh=mesh, slots=range(8))
     sent = born(recipe, genome, slots=[*range(8)], mesh=mesh)

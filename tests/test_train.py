@@ -8,7 +8,8 @@ from swarmjax.compiling import Programs, Watch
 from swarmjax.frames import first_frame
 from swarmjax.members import Recipe
 from swarmjax.policy import keep
-from swarmjax.train import LocalTrainer
+from swarmjax.train import Choices, LocalTrainer
+from swarmjax.types import InputError
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-3, 1e-1),
@@ -174,3 +175,13 @@ def test_promising_members_may_have_several_devices(recipe, task, begun):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
     np.testing.assert_allclose(got.loss, expected.loss, rtol=1e-4)
     assert got.total_steps.tolist() == expected.total_steps.tolist() == [11] * N
+
+
+@pytest.mark.parametrize(
+    "damaged", [{}, {"costs": {"speed": 1}, "chunks": {}}, {"costs": {}, "chunks": 3}, [1]]
+)
+def test_damaged_choices_are_refused_in_a_line(damaged):
+    whole = Choices(chunks={"Box": 2})
+    assert Choices.from_json(whole.to_json()) == whole
+    with pytest.raises(InputError, match="damaged"):
+        Choices.from_json(damaged)
