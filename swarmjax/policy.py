@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import groupby
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from swarmjax.types import Frame, InputError, Key, Plan, Policy, State
+from swarmjax.compiling import QUICK
+from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy, State, namespace
 
 
 class PlanError(ValueError):
@@ -18,7 +20,8 @@ class PlanError(ValueError):
 def chain(*policies: Policy) -> Policy:
     """Policies one after the other, each with its own key and state, refining one Plan.
 
-    Composition as in optax (DeepMind JAX ecosystem, 2020).
+    With a policy that runs on the host the chain runs there too, and compiles what lies between
+    such policies. Composition as in optax (DeepMind JAX ecosystem, 2020).
     """
     for policy in policies:
         if not isinstance(policy, Policy):
@@ -26,45 +29,120 @@ def chain(*policies: Policy) -> Policy:
                 f"chain takes policies such as exploit(), got {type(policy).__name__}; "
                 "call the function that makes the policy"
             )
+    host = any(policy.host for policy in policies)
+    stretches = _stretches(policies) if host else [(slice(None), partial(_follow, policies))]
 
     def init(frame: Frame) -> State:
         return tuple(policy.init(frame) for policy in policies)
 
     def update(key: Key, plan: Plan, frame: Frame, state: State) -> tuple[Plan, State]:
-        states, keys = [], jax.random.split(key, len(policies))
-        for i, policy in enumerate(policies):
-            plan, new = policy.update(keys[i], plan, frame, state[i])
-            states.append(new)
-        return plan, tuple(states)
+        keys, after = jax.random.split(key, len(policies)), ()
+        for part, follow in stretches:
+            plan, new = follow(keys[part], plan, frame, state[part])
+            after += new
+        return plan, after
 
-    return Policy(init, update, f"chain({', '.join(policy.name for policy in policies)})")
+    name = f"chain({', '.join(policy.name for policy in policies)})"
+    return Policy(init, update, name, host, policies)
 
 
-def stateless(rule: Callable[[Key, Plan, Frame], Plan], name: str) -> Policy:
+def _stretches(policies: tuple[Policy, ...]) -> list[tuple[slice, Callable]]:
+    """Where each run of pure or of host policies lies, and the function that follows it."""
+    found, start = [], 0
+    for host, run in groupby(policies, key=lambda policy: policy.host):
+        links = tuple(run)
+        follow = partial(_follow_on_host if host else _follow, links)
+        part = slice(start, start + len(links))
+        found.append((part, follow if host else jax.jit(follow, compiler_options=QUICK)))
+        start = part.stop
+    return found
+
+
+def _follow(
+    policies: tuple[Policy, ...], keys: Key, plan: Plan, frame: Frame, states: tuple[State, ...]
+) -> tuple[Plan, tuple[State, ...]]:
+    after = []
+    for i, policy in enumerate(policies):
+        plan, new = policy.update(keys[i], plan, frame, states[i])
+        after.append(new)
+    return plan, tuple(after)
+
+
+def _follow_on_host(
+    policies: tuple[Policy, ...], keys: Key, plan: Plan, frame: Frame, states: tuple[State, ...]
+) -> tuple[Plan, tuple[State, ...]]:
+    frame, after = jax.tree.map(np.asarray, frame), []
+    for i, policy in enumerate(policies):
+        before = jax.tree.map(np.asarray, plan)
+        changed, new = policy.update(keys[i], before, frame, states[i])
+        plan = _like(changed, before, policy.name)
+        after.append(new)
+    return plan, tuple(after)
+
+
+def _like(plan: Plan, before: Plan, name: str) -> Plan:
+    """`plan` as NumPy arrays of the types of `before`, as compiled policies expect them."""
+    try:
+        return jax.tree.map(
+            lambda new, old: np.asarray(new).astype(old.dtype, casting="same_kind"), plan, before
+        )
+    except (TypeError, ValueError) as error:
+        line = str(error).splitlines()[0]
+        raise PlanError(f"policy {name} returns no Plan like the one it got: {line}") from error
+
+
+def on_host(policy: Policy) -> list[Policy]:
+    """The policies within `policy` that run on the host, none of them a chain."""
+    if not policy.links:
+        return [policy] if policy.host else []
+    return [inner for link in policy.links for inner in on_host(link)]
+
+
+def compiled_part(policy: Policy) -> Policy:
+    """`policy` without what runs on the host."""
+    if not policy.host:
+        return policy
+    return chain(*(compiled_part(link) for link in policy.links))
+
+
+def stateless(rule: Callable[[Key, Plan, Frame], Plan], name: str, host: bool = False) -> Policy:
     """The policy that applies `rule` and remembers nothing."""
 
     def update(key: Key, plan: Plan, frame: Frame, state: State) -> tuple[Plan, State]:
         return rule(key, plan, frame), state
 
-    return Policy(lambda frame: (), update, name)
+    return Policy(lambda frame: (), update, name, host)
 
 
-def slots(frame: Frame) -> jax.Array:
+def generator(key: Key) -> np.random.Generator:
+    """NumPy's random numbers for a policy on the host."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def slots(frame: Frame) -> Array:
     """The members' own slots, `[N]` int32."""
-    return jnp.arange(frame.alive.shape[0], dtype=jnp.int32)
+    return namespace(frame.alive).arange(frame.alive.shape[0], dtype=np.int32)
+
+
+def children(plan: Plan) -> Array:
+    """Who takes over another's weights, `[N]` bool."""
+    xp = namespace(plan.parent, plan.fresh)
+    own = xp.arange(plan.parent.shape[0], dtype=np.int32)
+    return (plan.parent != own) & ~plan.fresh
 
 
 def keep(frame: Frame) -> Plan:
     """The Plan in which everyone carries on as it is and nobody trains."""
     own = slots(frame)
-    zeros = jnp.zeros_like(own)
+    xp = namespace(own)
+    zeros = xp.zeros_like(own)
     return Plan(
         parent=own,
         mate=own,
         operator=zeros,
         steps=zeros,
-        devices=jnp.ones_like(own),
-        fresh=jnp.zeros(own.shape, bool),
+        devices=xp.ones_like(own),
+        fresh=xp.zeros(own.shape, bool),
         genome=dict(frame.genome),
     )
 

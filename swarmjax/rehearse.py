@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice, product
 from typing import Any
 
@@ -15,7 +16,7 @@ from swarmjax.data import Data
 from swarmjax.frames import first_frame
 from swarmjax.members import Member, Recipe, new_member
 from swarmjax.models import Architecture
-from swarmjax.policy import keep
+from swarmjax.policy import compiled_part, keep, on_host
 from swarmjax.space import Choice, Space
 from swarmjax.tasks import Task, output_shape
 from swarmjax.types import Genome, InputError, Policy
@@ -26,6 +27,8 @@ _OUTPUTS, _STEPS = 64, 4
 
 def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
     """Traces networks, loss, metrics, a training step and the policy, computing nothing.
+
+    Of a policy that runs on the host only `init` is called: an update may be costly.
 
     Raises:
         InputError: one of them fails or returns something of the wrong shape or type.
@@ -95,6 +98,9 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
 def _check_policy(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
     genome: Genome = {name: np.zeros(members, _type(gene)) for name, gene in recipe.space.genes}
     frame = first_frame(recipe, task, members, genome)
+    for link in on_host(policy):
+        _tried(f"policy {link.name} fails", link.init, frame)
+    policy = compiled_part(policy)
 
     def update(frame):
         key = jax.random.key(0)
@@ -145,9 +151,14 @@ def _check_measures(task: Task) -> None:
 
 
 def _traced(complaint: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The shapes that `function` returns; whatever it raises becomes one line."""
+    """The shapes that `function` returns."""
+    return _tried(complaint, partial(jax.eval_shape, function), *arguments)
+
+
+def _tried(complaint: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What `function` returns; whatever it raises becomes one line."""
     try:
-        return jax.eval_shape(function, *arguments)
+        return function(*arguments)
     except Exception as error:
         line = next(iter(str(error).splitlines()), "")
         raise InputError(f"{complaint}: {type(error).__name__}: {line}") from error

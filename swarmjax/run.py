@@ -22,7 +22,7 @@ from swarmjax import fitness, progress, store, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
-from swarmjax.policy import PlanError, check_plan, keep
+from swarmjax.policy import PlanError, chain, check_plan, keep
 from swarmjax.result import Best, describe_best, main_metric, score_on_test, stored_best
 from swarmjax.train import Choices, LocalTrainer, Network
 from swarmjax.types import Array, Frame, InputError, Plan, Policy, State
@@ -135,9 +135,13 @@ class _Loop:
         self._trainer.report, self._chosen = self._note, None
         # In the background: meanwhile the policy is compiled and makes the first Plan.
         self._trainer.prepare(self._frame.genome)
-        self._state, self._told = setup.policy.init(self._frame), watch.programs
-        # A policy's arithmetic is small: it is worth compiling fast, not running fast.
-        self._decide = jax.jit(partial(_decide, setup.policy), compiler_options=QUICK)
+        # A chain looks after what a policy on the host returns, and compiles the others.
+        policy = chain(setup.policy) if setup.policy.host else setup.policy
+        self._state, self._told = policy.init(self._frame), watch.programs
+        self._decide = partial(_decide, policy)
+        if not policy.host:
+            # A policy's arithmetic is small: it is worth compiling fast, not running fast.
+            self._decide = jax.jit(self._decide, compiler_options=QUICK)
         self._best: tuple[float, Network, Best] | None = None
 
     def run(self) -> Result:

@@ -95,11 +95,17 @@ class Policy(NamedTuple):
         update: `update(key, plan, frame, state) -> (plan, state)`; `plan` is what earlier policies
             of the chain decided and starts as `policy.keep(frame)`.
         name: how the policy was called, for the run's record.
+        host: it runs outside compiled programs, on NumPy arrays; as pure as any other, its state a
+            pytree of arrays from which it builds whatever a library needs at every update. Before
+            a run only `init` is called, which raises InputError if the policy cannot work.
+        links: of a chain, its policies.
     """
 
     init: Callable[[Frame], State]
     update: Callable[[Key, Plan, Frame, State], tuple[Plan, State]]
     name: str
+    host: bool = False
+    links: tuple[Policy, ...] = ()
 
 
 class InputError(ValueError):

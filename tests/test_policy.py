@@ -3,7 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swarmjax.policy import PlanError, chain, check_plan, keep, slots, stateless
+from swarmjax.policy import (
+    PlanError,
+    chain,
+    check_plan,
+    children,
+    compiled_part,
+    generator,
+    keep,
+    on_host,
+    slots,
+    stateless,
+)
 from swarmjax.types import Policy
 
 nan = np.nan
@@ -113,3 +124,85 @@ def test_the_dead_may_start_fresh_or_stay(frames):
     frame = frames([nan, 0.2], alive=[False, True])
     fresh = np.array([False, True])
     check_plan(keep(frame)._replace(parent=ints(0, 0), fresh=fresh), frame)
+
+
+def host_adding(name, amount=1, kind=np.int32):
+    """A policy on the host that adds to the steps, counts its calls and saves what it was given."""
+    seen = []
+
+    def update(key, plan, frame, state):
+        seen.append((plan, frame, generator(key).random()))
+        return plan._replace(steps=plan.steps + kind(amount)), state + 1
+
+    return Policy(lambda frame: np.int32(0), update, name, host=True), seen
+
+
+def test_a_chain_with_a_host_policy_decides_as_one_without(frames):
+    frame, key = frames([0.1, nan, 0.3]), jax.random.key(3)
+
+    def add(key, plan, frame):
+        return plan._replace(steps=plan.steps + 1)
+
+    host, seen = host_adding("add")
+    chains = [
+        chain(counting("a"), counting("b"), middle, counting("c")) for middle in
+        (host, stateless(add, "add"))
+    ]  # fmt: skip
+    assert [policy.host for policy in chains] == [True, False]
+    mixed, pure = (p.update(key, keep(frame), frame, p.init(frame)) for p in chains)
+    jax.tree.map(np.testing.assert_array_equal, mixed[0], pure[0])
+    assert mixed[1] == (1, 1, 1, 1)
+    plan, shown, _ = seen[0]
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves((plan, shown)))
+
+
+def test_pure_stretches_are_compiled_once_and_host_policies_never_traced(frames):
+    traces = []
+
+    def note(key, plan, frame):
+        traces.append(isinstance(plan.steps, jax.core.Tracer))
+        return plan
+
+    host, seen = host_adding("add")
+    policy = chain(stateless(note, "n"), chain(stateless(note, "n"), host), stateless(note, "n"))
+    frame = frames([0.1, 0.2])
+    for seed in (1, 2, 1):
+        policy.update(jax.random.key(seed), keep(frame), frame, policy.init(frame))
+    assert traces == [True, True, True]
+    draws = [draw for _, _, draw in seen]
+    assert draws[0] == draws[2] != draws[1]
+
+
+def test_a_host_policy_returns_the_types_it_got(frames):
+    frame = frames([0.1, 0.2])
+    wide, _ = host_adding("wide", kind=np.int64)
+    policy = chain(wide)
+    plan, _ = policy.update(jax.random.key(0), keep(frame), frame, policy.init(frame))
+    assert plan.steps.dtype == np.int32
+    real, _ = host_adding("real", 0.5, np.float32)
+    policy = chain(real)
+    with pytest.raises(PlanError, match="policy real returns no Plan like the one it got"):
+        policy.update(jax.random.key(0), keep(frame), frame, policy.init(frame))
+
+
+def test_what_runs_on_the_host_and_what_is_left(frames):
+    (a, _), (b, _) = host_adding("a"), host_adding("b")
+    policy = chain(counting("x"), chain(a, counting("y")), b)
+    assert [link.name for link in on_host(policy)] == ["a", "b"]
+    assert compiled_part(policy).name == "chain(x, chain(chain(), y), chain())"
+    assert compiled_part(a).name == "chain()"
+    pure = chain(counting("x"))
+    assert compiled_part(pure) is pure and on_host(pure) == []
+
+
+def test_children_take_over_anothers_weights(frames):
+    plan = keep(frames([0.1, 0.2, 0.3]))._replace(
+        parent=ints(1, 0, 2), fresh=np.array([False, True, False])
+    )
+    assert children(plan).tolist() == [True, False, False]
+    assert children(jax.tree.map(np.asarray, plan)).tolist() == [True, False, False]
+
+
+def test_on_the_host_nothing_is_compiled_to_keep_a_frame(frames):
+    frame = jax.tree.map(np.asarray, frames([0.1, 0.2]))
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(keep(frame)))
