@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache, reduce
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from swarmjax.lanes import Report
 from swarmjax.members import Recipe
-from swarmjax.models import architectures
+from swarmjax.models import Architecture, architectures
 from swarmjax.population import Swarm
+from swarmjax.space import Choice
 from swarmjax.tasks import Task
-from swarmjax.types import Frame, Genome, Plan
+from swarmjax.types import Array, Frame, Genome, Plan
+
+
+class LaneReport(NamedTuple):
+    """What a lane showed.
+
+    Attributes:
+        places: `[...]` the member in each of its places, -1 for nobody.
+        report: leaves of the same shape.
+        seconds: wall seconds that the lane took.
+    """
+
+    places: np.ndarray
+    report: Report
+    seconds: float
 
 
 def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Frame:
@@ -20,10 +38,12 @@ def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Fra
     zeros, none = np.zeros(members, np.int32), np.full(members, -1, np.int32)
     zero = np.zeros((), np.int32)
     metrics = {f"valid_{name}": unknown for name in ("loss", *task.metrics)}
+    parameters, size = network_sizes(recipe, genome)
     return Frame(
         round=zero, quota=zero, remaining=zero, loss=unknown, metrics=metrics,
         gradient_norm=unknown, steps=zeros, total_steps=zeros, alive=np.ones(members, bool),
-        cost=step_costs(recipe, task, genome), genome={k: np.asarray(v) for k, v in genome.items()},
+        cost=step_costs(recipe, task, genome), parameters=parameters, bytes=size, seconds=unknown,
+        genome={k: np.asarray(v) for k, v in genome.items()},
         birth=none, lineage=none, space=recipe.space,
     )  # fmt: skip
 
@@ -34,7 +54,7 @@ def frame_after(
     swarm: Swarm,
     plan: Plan,
     frame: Frame,
-    reports: Iterable[tuple[np.ndarray, Report]],
+    reports: Iterable[LaneReport],
 ) -> Frame:
     """The Frame of a finished round; members that did nothing show what their parent showed."""
     parent = np.where(plan.fresh, np.arange(len(plan.parent)), plan.parent)
@@ -43,10 +63,11 @@ def frame_after(
         return np.asarray(values)[parent].copy()
 
     loss, norm, alive = inherit(frame.loss), inherit(frame.gradient_norm), inherit(frame.alive)
+    seconds, cost = inherit(frame.seconds), step_costs(recipe, task, plan.genome)
     untrained = swarm.step == 0
-    loss[untrained] = norm[untrained] = np.nan
+    loss[untrained] = norm[untrained] = seconds[untrained] = np.nan
     metrics = {name: inherit(values) for name, values in frame.metrics.items()}
-    for places, report in reports:
+    for places, report, took in reports:
         real = places >= 0
         slots = places[real]
         alive[slots] = report.finite[real]
@@ -55,12 +76,15 @@ def frame_after(
         steps = plan.steps[slots]
         for mean, total in ((loss, report.loss), (norm, report.gradient_norm)):
             mean[slots] = np.where(steps > 0, total[real] / np.maximum(steps, 1), mean[slots])
+        each = step_seconds(took, steps, cost[slots])
+        seconds[slots] = np.where(steps > 0, each, seconds[slots])
+    parameters, size = network_sizes(recipe, plan.genome)
     remaining = np.asarray(frame.remaining - plan.steps.sum(), np.int32)
     return frame._replace(
         round=np.asarray(frame.round + 1, np.int32), remaining=remaining,
         loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
-        alive=alive, cost=step_costs(recipe, task, plan.genome), genome=plan.genome,
-        birth=swarm.birth, lineage=swarm.lineage,
+        alive=alive, cost=cost, parameters=parameters, bytes=size, seconds=seconds,
+        genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
     )  # fmt: skip
 
 
@@ -81,3 +105,51 @@ def step_costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
         for architecture in found
     ]
     return np.asarray(flops, np.float32)[index]
+
+
+def step_seconds(seconds: float, steps: Array, cost: np.ndarray) -> np.ndarray:
+    """Seconds `[n]` of one step of each member of a lane, if operations take equally long.
+
+    Args:
+        seconds: of the lane, whatever its devices did side by side.
+        steps: `[n]` that each member took.
+        cost: `[n]` operations of one step of each.
+    """
+    return seconds * cost / max(float(np.float64(steps) @ cost), 1.0)
+
+
+def network_sizes(recipe: Recipe, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
+    """Weights `[N]` int32 and bytes `[N]` float32 of each member, optimizer state included.
+
+    Both are those of its own architecture, without padding.
+    """
+    family = recipe.family
+    found, index = architectures(recipe.space, genome)
+    boxes = [family.contain(architecture) for architecture in found]
+    # Cut out of one container where one holds them all: every one that is traced takes its time.
+    largest = reduce(lambda a, b: family.cover(a, b) or a, boxes)
+    sizes = [
+        _size(recipe, largest if family.cover(largest, box) == largest else box, architecture)
+        for box, architecture in zip(boxes, found, strict=True)
+    ]
+    parameters, size = np.asarray(sizes, np.float64).T
+    return parameters.astype(np.int32)[index], size.astype(np.float32)[index]
+
+
+@cache
+def _size(recipe: Recipe, container: Any, architecture: Architecture) -> tuple[int, int]:
+    variables, numbers = _variables(recipe, container)
+    own = jax.eval_shape(lambda given: recipe.family.crop(given, architecture), variables)
+    state = jax.eval_shape(lambda params: recipe.optimizer(numbers).init(params), own["params"])
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((own, state)))
+    return sum(leaf.size for leaf in jax.tree.leaves(own["params"])), held
+
+
+@cache
+def _variables(recipe: Recipe, container: Any) -> tuple[Any, dict[str, Any]]:
+    """Shapes of what a network of `container` holds, and the genes of one."""
+    kinds = {name: isinstance(gene, Choice) for name, gene in recipe.space.genes}
+    zeros: Genome = {k: np.zeros((), np.int32 if v else np.float32) for k, v in kinds.items()}
+    numbers = recipe.space.numbers(zeros)
+    init = recipe.family.init
+    return jax.eval_shape(lambda: init(jax.random.key(0), container, numbers)), numbers

@@ -17,8 +17,9 @@ from swarmjax.types import Array, Genome, InputError, Key, namespace
 Option = str | int | float | bool
 
 RESERVED = frozenset(
-    "round quota remaining loss gradient_norm steps step total_steps alive cost genome birth "
-    "lineage parent mate operator devices fresh member fitness time".split()
+    "round quota remaining loss gradient_norm steps step total_steps alive cost "
+    "parameters bytes seconds genome birth lineage parent mate operator devices fresh member "
+    "fitness time".split()
 )
 
 

@@ -13,6 +13,10 @@ Columns of a frame table, one row per member:
     steps           int32    training steps taken this round
     step            int32    training steps behind its weights, ancestors included
     cost            float32  floating-point operations of one training step
+    parameters      int32    weights, without padding
+    bytes           float32  bytes of variables and optimizer state, without padding
+    seconds         float32  wall seconds of one training step, attributed; NaN before any. The lane
+                             it trained in, shared out by steps x cost; differs from run to run
     train_loss      float32  mean training loss over the steps of the last round it trained in
     gradient_norm   float32  mean gradient norm over the same steps
     valid_*         float32  validation metrics of its weights (valid_loss, valid_accuracy, ...)
@@ -46,6 +50,9 @@ def frame_table(plan: Plan, frame: Frame, time: float) -> pa.Table:
         "steps": _ints(frame.steps),
         "step": _ints(frame.total_steps),
         "cost": _floats(frame.cost),
+        "parameters": _ints(frame.parameters),
+        "bytes": _floats(frame.bytes),
+        "seconds": _floats(frame.seconds),
         "train_loss": _floats(frame.loss),
         "gradient_norm": _floats(frame.gradient_norm),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 
 from swarmjax import capacity, lanes, placement, stacks, trial
 from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
-from swarmjax.frames import changed, frame_after, step_costs
+from swarmjax.frames import LaneReport, changed, frame_after, step_costs
 from swarmjax.members import Member, Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.placement import Job, Layout
@@ -252,13 +253,14 @@ class LocalTrainer:
         container, queue = item
         if container in self._compiling:
             self._compiling[container].result()
-        reports: list[tuple[np.ndarray, lanes.Report]] = []
-        for layout, some in queue:
+        reports: list[LaneReport] = []
+        for layout, lane in ((layout, lane) for layout, some in queue for lane in some):
+            begun = time.perf_counter()
             stack, told = lanes.train_cohort(
-                engine, layout, swarm, container, some, plan.genome, np.asarray(plan.steps)
+                engine, layout, swarm, container, [lane], plan.genome, np.asarray(plan.steps)
             )
             swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
-            reports += zip(some, told, strict=True)
+            reports.append(LaneReport(lane, told[0], time.perf_counter() - begun))
         return swarm.cohorts[container], reports
 
     def _tell(self, architectures: int, programs: int, cohorts, need: capacity.Need) -> None:

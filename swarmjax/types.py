@@ -65,6 +65,10 @@ class Frame(NamedTuple):
         total_steps: `[N]` int32 steps behind the current weights, inherited from the parent.
         alive: `[N]` bool, False once its loss, gradients or weights ceased to be finite.
         cost: `[N]` floating-point operations of one training step of this architecture.
+        parameters: `[N]` int32 weights of this architecture, without padding.
+        bytes: `[N]` float32 bytes of its variables and optimizer state, without padding.
+        seconds: `[N]` float32 wall seconds of one training step, as attributed in the last round in
+            which it trained; NaN before. It differs from run to run.
         genome: as in `Plan`.
         birth: `[N]` int32 unique number of the network in the slot.
         lineage: `[N]` int32 birth number of its oldest ancestor.
@@ -81,6 +85,9 @@ class Frame(NamedTuple):
     total_steps: Array
     alive: Array
     cost: Array
+    parameters: Array
+    bytes: Array
+    seconds: Array
     genome: Genome
     birth: Array
     lineage: Array

@@ -1,12 +1,22 @@
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 import swarmjax as sj
 from swarmjax import mlp, optimizers
-from swarmjax.frames import changed, first_frame, frame_after, step_costs
+from swarmjax.frames import (
+    LaneReport,
+    changed,
+    first_frame,
+    frame_after,
+    network_sizes,
+    step_costs,
+    step_seconds,
+)
 from swarmjax.lanes import Report
 from swarmjax.members import Recipe
+from swarmjax.models import flax_family
 from swarmjax.policy import keep
 from swarmjax.population import empty_swarm
 
@@ -28,6 +38,18 @@ TASK = sj.tasks.arrays(X, (X[:, 0] > 0).astype(int), batch=10)
 RECIPE = Recipe(SPACE, mlp.mlp(SPACE, 3, TASK.outputs), optimizers.for_space(SPACE))
 
 
+class Normed(nn.Module):
+    """Dense layers about a normalisation."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps `x` to two numbers."""
+        x = nn.BatchNorm(use_running_average=True)(nn.Dense(self.width)(x))
+        return nn.Dense(2)(x)
+
+
 def begun():
     """The Frame after a round in which all were evaluated: member `i` shows `0.1 * (i + 1)`."""
     frame = first_frame(RECIPE, TASK, N, GENOME)
@@ -47,7 +69,8 @@ def after(frame, plan, *reports, step=(9, 9, 9, 9)):
     """The Frame after `plan`; `reports` are places and a Report each."""
     swarm = empty_swarm(N)._replace(step=np.asarray(step, np.int32))
     plan = jax.tree.map(np.asarray, plan)
-    return frame_after(RECIPE, TASK, swarm, plan, frame, [(np.asarray(p), r) for p, r in reports])
+    told = [LaneReport(np.asarray(places), report, 2.0) for places, report in reports]
+    return frame_after(RECIPE, TASK, swarm, plan, frame, told)
 
 
 def with_genes(plan, **genes):
@@ -57,7 +80,7 @@ def with_genes(plan, **genes):
 def test_before_the_first_round_everyone_lives_and_nothing_is_known():
     frame = first_frame(RECIPE, TASK, N, GENOME)
     assert frame.alive.all() and (frame.birth == -1).all() and (frame.lineage == -1).all()
-    unknown = (frame.loss, frame.gradient_norm, *frame.metrics.values())
+    unknown = (frame.loss, frame.gradient_norm, frame.seconds, *frame.metrics.values())
     assert all(np.isnan(values).all() and values.shape == (N,) for values in unknown)
     assert set(frame.metrics) == {"valid_loss", "valid_accuracy"}
     assert frame.steps.sum() == frame.total_steps.sum() == frame.round == 0
@@ -67,6 +90,46 @@ def test_a_step_costs_what_the_own_architecture_needs():
     # Forward and backward, ten examples, three features, two outputs: in -> width (-> width) -> out
     products = [3 * 4 + 4 * 2, 3 * 4 + 4 * 4 + 4 * 2, 3 * 8 + 8 * 2, 3 * 8 + 8 * 8 + 8 * 2]
     assert step_costs(RECIPE, TASK, GENOME).tolist() == [6 * 10 * p for p in products]
+
+
+def test_sizes_are_those_of_the_networks_that_can_be_taken_out():
+    # Features 3, classes 2: in -> width (-> width) -> out, and the biases.
+    parameters, size = network_sizes(RECIPE, GENOME)
+    expected = [4 * 4 + 5 * 2, 4 * 4 + 5 * 4 + 5 * 2, 4 * 8 + 9 * 2, 4 * 8 + 9 * 8 + 9 * 2]
+    assert parameters.tolist() == expected and parameters.dtype == np.int32
+    # Weights, two moments of each, and the count of steps.
+    assert size.tolist() == [4 * (3 * n + 1) for n in expected] and size.dtype == np.float32
+    frame = begun()
+    assert frame.parameters.tolist() == expected and frame.bytes.tolist() == size.tolist()
+    grown = after(frame, with_genes(keep(frame), depth=np.ones(N, np.int32)))
+    assert grown.parameters.tolist() == [46, 46, 122, 122]
+
+
+def test_every_module_of_ones_own_counts_its_own_weights_and_statistics():
+    searched = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), width=sj.structure(2, 5))
+    family = flax_family(searched, Normed, X[:1])
+    recipe = Recipe(searched, family, optimizers.for_space(searched))
+    genome = {"learning_rate": np.full(2, 0.01, np.float32), "width": np.asarray([1, 0], np.int32)}
+    parameters, size = network_sizes(recipe, genome)
+    assert parameters.tolist() == [4 * 5 + 2 * 5 + 6 * 2, 4 * 2 + 2 * 2 + 3 * 2]
+    # The mean and the variance of every unit are no weights, and have no moments.
+    assert size.tolist() == [4 * (3 * 42 + 1 + 2 * 5), 4 * (3 * 18 + 1 + 2 * 2)]
+
+
+def test_a_lanes_seconds_go_to_its_members_by_work():
+    steps, cost = np.asarray([3, 0, 1]), np.asarray([10.0, 10.0, 20.0])
+    each = step_seconds(5.0, steps, cost)
+    assert each.tolist() == [1.0, 1.0, 2.0] and steps @ each == 5.0
+    assert np.isfinite(step_seconds(5.0, np.zeros(3, int), cost)).all()
+
+
+def test_seconds_are_of_the_last_round_that_a_member_trained_in():
+    frame = begun()._replace(seconds=np.asarray([0.5, 0.6, 0.7, 0.8], np.float32))
+    parent = np.asarray([0, 1, 1, 3])
+    plan = keep(frame)._replace(steps=np.asarray([4, 0, 0, 0], np.int32), parent=parent)
+    got = after(frame, plan, ([0, 1, -1], report([1.0, 1.0, 1.0])), step=(9, 9, 9, 0))
+    # Two seconds for four steps; copied; never trained.
+    np.testing.assert_allclose(got.seconds, [0.5, 0.6, 0.6, np.nan])
 
 
 def test_totals_become_means_and_the_budget_shrinks_by_the_grants():

@@ -41,7 +41,7 @@ def test_genes_may_bear_the_names_of_one_another_but_never_of_columns(frames):
 
 
 def test_frame_table_by_hand(frames):
-    frame = frames([0.25, nan], alive=[True, False], round=3)
+    frame = frames([0.25, nan], alive=[True, False], round=3, seconds=[0.5, nan])
     plan = keep(frame)._replace(parent=np.array([0, 0], np.int32))
     table = frame_table(plan, frame, time=12.5)
     rows = table.to_pylist()
@@ -51,6 +51,7 @@ def test_frame_table_by_hand(frames):
     assert {row["round"] for row in rows} == {3}
     assert {row["time"] for row in rows} == {12.5}
     assert rows[0]["valid_accuracy"] == 0.25
+    assert (rows[0]["parameters"], rows[0]["bytes"], rows[0]["seconds"]) == (1000, 12_000.0, 0.5)
     assert np.isnan(rows[1]["valid_accuracy"])
     for member, row in enumerate(rows):
         for name, value in frame.space.values(frame.genome, member).items():
@@ -60,7 +61,9 @@ def test_frame_table_by_hand(frames):
 def test_frame_table_types(frames):
     table = frame_table(keep(frames([0.5])), frames([0.5]), time=0.0)
     assert table.schema.field("birth").type == pa.int32()
-    assert table.schema.field("train_loss").type == pa.float32()
+    for name in ("train_loss", "bytes", "seconds"):
+        assert table.schema.field(name).type == pa.float32()
+    assert table.schema.field("parameters").type == pa.int32()
     assert pa.types.is_dictionary(table.schema.field("activation").type)
     assert table.schema.field("width").type == pa.int64()
 

@@ -58,6 +58,7 @@ def test_cost_is_that_of_the_members_own_architecture(recipe, task):
 def test_a_round_counts_steps_births_and_budget(begun):
     _, frame, told = begun
     assert frame.round == 1 and frame.remaining == 600 - 36
+    assert (frame.seconds > 0).all()
     assert frame.steps.tolist() == frame.total_steps.tolist() == [6] * N
     assert frame.birth.tolist() == list(range(N)) and frame.alive.all()
     assert "programs for 2 architectures: 1" in told[0] and "kept on the device" in told[1]

@@ -70,9 +70,11 @@ class Swarm:
         metrics = {"valid_loss": loss * 1.1, "valid_accuracy": accuracy}
         cost = 1e4 * (1 + self.genome.get("width", slots)) ** 1.5
         norm = self.random.lognormal(0, 0.3, n)
+        parameters, seconds = np.asarray(cost / 6, np.int32), np.asarray(cost / 1e9, np.float32)
         frame = Frame(
             np.int32(self.round), 0, 0, loss, metrics, norm, steps, self.total, self.alive,
-            cost, self.genome, self.birth, self.lineage, self.space,
+            cost, parameters, 12.0 * parameters, seconds,
+            self.genome, self.birth, self.lineage, self.space,
         )  # fmt: skip
         return plan, frame
 
