@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
     {"types", "compiling"},
-    {"space", "activations", "placement", "clock", "corpus", "data", "resources"},
+    {"space", "activations", "placement", "clock", "corpus", "data", "resources", "matching"},
     {"models", "optimizers", "tasks", "convolution", "padded"},
     {"mlp", "cnn", "transformer", "nnx_family"},
     {"families"},
     {"similarity", "breed", "fitness", "policy", "cohorts"},
     {"members", "allocate", "tune", "evolve", "obey", "anomaly"},
-    {"stacks"},
+    {"stacks", "heal", "strain"},
     {"population", "telemetry", "store", "bus", "checkpoint", "presets"},
     {"lanes", "progress"},
     {"capacity", "frames", "trial"},
