@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import sqlite3
 import threading
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import fitness, progress, store, telemetry, trial
+from swarmjax import fitness, progress, resources, store, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
@@ -108,11 +107,10 @@ def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrai
 
 def prepare_jax() -> None:
     """One CPU device per core, and a compilation cache on disk, unless the user chose otherwise."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # Too late once a backend runs: then its devices are used as they are.
     with contextlib.suppress(RuntimeError):
         if jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
-            jax.config.update("jax_num_cpu_devices", cores or 1)
+            jax.config.update("jax_num_cpu_devices", resources.cores())
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(trial.cache_directory() / "compiled"))
         # Small programs too: loading one takes a tenth of the time to compile it.

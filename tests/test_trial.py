@@ -153,14 +153,23 @@ def test_a_disturbed_measurement_promises_no_miracles(monkeypatch):
 @pytest.mark.parametrize(("seconds", "repeats"), [(0.1, 3), (1.5, 2), (60.0, 1)])
 def test_what_takes_long_is_not_measured_often(monkeypatch, seconds, repeats):
     clock = [0.0]
-    monkeypatch.setattr(trial.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(trial, "_now", lambda: (clock[0], 8 * clock[0]))
     calls = []
 
     def program():
         calls.append(0)
         clock[0] += seconds
 
-    assert trial._best_time(program) == pytest.approx(seconds / 20) and len(calls) == repeats
+    found = trial._best_time(program, placement.make_mesh())
+    assert found == pytest.approx(seconds / 20) and len(calls) == repeats
+
+
+def test_waiting_for_cores_that_others_hold_does_not_count(monkeypatch):
+    """In ten seconds two cores of ours worked for six in all: three, had they been free."""
+    monkeypatch.setattr(trial, "_now", lambda: (10.0, 6.0))
+    assert trial._since((0.0, 0.0), busy=2) == 3.0
+    assert trial._since((0.0, 0.0), busy=1) == 6.0
+    assert trial._since((0.0, 0.0), busy=None) == 10.0
 
 
 @pytest.mark.parametrize(
