@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +35,15 @@ def accuracy(frame: Frame) -> Array:
 
 def loss(frame: Frame) -> Array:
     """`1 / (1 + valid_loss)`, `[N]`; below a loss of 0 it goes on rising, towards 2."""
-    value = metric(frame, "valid_loss")
-    xp = namespace(value)
-    with np.errstate(invalid="ignore"):
-        share = xp.abs(value) / (1.0 + xp.abs(value))
-    return 1.0 - xp.sign(value) * share
+    return 1.0 - _bounded(metric(frame, "valid_loss"))
+
+
+def gap(frame: Frame) -> Array:
+    """`-g / (1 + |g|)` of the generalisation gap `g = valid_loss - loss`, `[N]` in `(-1, 1)`.
+
+    `loss` is that of the last round in which the member trained, a mean over changing weights.
+    """
+    return -_bounded(_gap(frame))
 
 
 def r2(frame: Frame) -> Array:
@@ -50,21 +54,81 @@ def r2(frame: Frame) -> Array:
 
 def efficiency(frame: Frame) -> Array:
     """`accuracy` per floating-point operation of a step, `[N]` as a share of the living's best."""
-    quality = accuracy(frame)
-    xp = namespace(quality, frame.cost, frame.alive)
-    gain = quality / xp.maximum(xp.asarray(frame.cost, np.float32), 1.0)
-    best = xp.max(xp.where(frame.alive & xp.isfinite(gain), gain, 0.0))
-    return gain / xp.where(best > 0, best, 1.0)
+    return _accuracy_per(frame.cost, 1.0, frame)
 
 
-TERMS: dict[str, Goal] = {"accuracy": accuracy, "loss": loss, "r2": r2, "efficiency": efficiency}
+def efficiency_second(frame: Frame) -> Array:
+    """`accuracy` per wall second of a step, `[N]` as a share of the living's best.
+
+    Seconds are never twice the same, nor is a run whose policy looks at them.
+    """
+    return _accuracy_per(frame.seconds, 1e-9, frame)
+
+
+def efficiency_byte(frame: Frame) -> Array:
+    """`accuracy` per byte of weights and their optimizer state, `[N]`, a share of the best."""
+    return _accuracy_per(frame.bytes, 1.0, frame)
+
+
+def efficiency_parameter(frame: Frame) -> Array:
+    """`accuracy` per weight, `[N]` as a share of the living's best."""
+    return _accuracy_per(frame.parameters, 1.0, frame)
+
+
+TERMS: dict[str, Goal] = {
+    "accuracy": accuracy,
+    "loss": loss,
+    "r2": r2,
+    "gap": gap,
+    "efficiency": efficiency,
+    "efficiency_second": efficiency_second,
+    "efficiency_byte": efficiency_byte,
+    "efficiency_parameter": efficiency_parameter,
+}
+
+
+def _gap(frame: Frame) -> Array:
+    with np.errstate(invalid="ignore"):
+        return metric(frame, "valid_loss") - namespace(frame.loss).asarray(frame.loss)
+
+
+# What a member is measured by, as it is: not made a share, nor turned so that more is better.
+QUANTITIES: dict[str, Goal] = {
+    **TERMS,
+    "loss": lambda frame: metric(frame, "valid_loss"),
+    "r2": lambda frame: metric(frame, "valid_r2"),
+    "gap": _gap,
+    "train_loss": lambda frame: frame.loss,
+    "gradient_norm": lambda frame: frame.gradient_norm,
+    "steps": lambda frame: frame.steps,
+    "total_steps": lambda frame: frame.total_steps,
+    "cost": lambda frame: frame.cost,
+    "parameters": lambda frame: frame.parameters,
+    "bytes": lambda frame: frame.bytes,
+    "seconds": lambda frame: frame.seconds,
+}
+
+
+def quantity(frame: Frame, name: str) -> Array:
+    """The quantity `name` of `QUANTITIES`, or the metric of that name, `[N]` float32."""
+    found = QUANTITIES[name](frame) if name in QUANTITIES else metric(frame, name)
+    return namespace(found).asarray(found, np.float32)
+
+
+def check_known(name: str, known: Mapping[str, Goal]) -> None:
+    """Raises InputError, naming the nearest, if `name` is neither known nor that of a metric."""
+    if name not in known and not name.startswith("valid_"):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)} or valid_*"
+        raise InputError(f"a goal has no term {name!r}; {hint}")
 
 
 def weighted(**weights: float) -> Goal:
     """The goal `sum(weight * term)`, as in `weighted(accuracy=0.7, efficiency=0.3)`.
 
     Args:
-        weights: per term of `TERMS`, or per metric of the task (`valid_f1=1.0`), its weight.
+        weights: per term of `TERMS`, quantity that is no term (`cost=-1e-9`) or metric of the task
+            (`valid_f1=1.0`), its weight.
 
     Raises:
         InputError: no weight, an unknown term or a weight that is not finite; when the goal is
@@ -73,12 +137,16 @@ def weighted(**weights: float) -> Goal:
     if not weights:
         raise InputError(f"a goal needs at least one weight of {', '.join(TERMS)} or valid_*")
     for name, weight in weights.items():
-        _check_term(name, weight)
+        check_known(name, TERMS | QUANTITIES)
+        if not math.isfinite(weight):
+            raise InputError(f"the weight of {name} must be finite, got {weight}")
 
     def goal(frame: Frame) -> Array:
         total = np.zeros(frame.alive.shape, np.float32)
         for name, weight in weights.items():
-            total = total + weight * (TERMS[name](frame) if name in TERMS else metric(frame, name))
+            total = total + weight * (
+                TERMS[name](frame) if name in TERMS else quantity(frame, name)
+            )
         return total
 
     goal.__name__ = f"weighted({', '.join(f'{k}={v}' for k, v in weights.items())})"
@@ -96,6 +164,11 @@ def default(frame: Frame) -> Array:
     return quality - 1e-4 * (1.0 - loss(frame))
 
 
+def name_of(goal: Goal) -> str:
+    """How a goal is called."""
+    return getattr(goal, "__name__", type(goal).__name__)
+
+
 def worst_if_dead(fitness: Array, frame: Frame) -> Array:
     """`fitness` with -inf for the dead and the unknown: the one guard against non-finite values."""
     xp = namespace(fitness, frame.alive)
@@ -110,10 +183,16 @@ def ranks(fitness: Array) -> jax.Array:
     return jnp.zeros_like(places).at[order].set(places)
 
 
-def _check_term(name: str, weight: float) -> None:
-    if name not in TERMS and not name.startswith("valid_"):
-        close = difflib.get_close_matches(name, TERMS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(TERMS)} or valid_*"
-        raise InputError(f"a goal has no term {name!r}; {hint}")
-    if not math.isfinite(weight):
-        raise InputError(f"the weight of {name} must be finite, got {weight}")
+def _bounded(value: Array) -> Array:
+    """`v / (1 + |v|)`, in `(-1, 1)`."""
+    xp = namespace(value)
+    with np.errstate(invalid="ignore"):
+        return xp.sign(value) * (xp.abs(value) / (1.0 + xp.abs(value)))
+
+
+def _accuracy_per(quantity: Array, least: float, frame: Frame) -> Array:
+    quality = accuracy(frame)
+    xp = namespace(quality, quantity, frame.alive)
+    gain = quality / xp.maximum(xp.asarray(quantity, np.float32), least)
+    best = xp.max(xp.where(frame.alive & xp.isfinite(gain), gain, 0.0))
+    return gain / xp.where(best > 0, best, 1.0)

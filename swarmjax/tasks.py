@@ -37,6 +37,8 @@ class Task:
         loss: `loss(outputs [B, k] or [B, T, k], y [B, ...]) -> [B]` loss of each example.
         metrics: name -> `metric(outputs [n, k], y [n, ...]) -> []`, measured on `valid` and `test`.
         batch: examples in a training step.
+        noise: scale of the noise in the second half of `valid` and `test`, which only the metrics
+            look at; 0 where there is no such half: see `robustness.noisy`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Task:
     loss: Measure
     metrics: Mapping[str, Measure]
     batch: int
+    noise: float = 0.0
 
 
 def task(
@@ -249,6 +252,7 @@ def _check_names(metrics: Mapping[str, Measure]) -> None:
 
 def measure(task: Task, outputs: Array, y: Array) -> dict[str, jax.Array]:
     """Mean loss and every metric of `outputs` `[n, k]` against `y`, by bare name."""
-    scores = {"loss": jnp.mean(task.loss(jnp.asarray(outputs), jnp.asarray(y)))}
+    clean = len(y) // 2 if task.noise else len(y)
+    scores = {"loss": jnp.mean(task.loss(jnp.asarray(outputs[:clean]), jnp.asarray(y[:clean])))}
     found = {name: metric(outputs, y) for name, metric in task.metrics.items()}  # pyright: ignore[reportArgumentType]
     return scores | {name: jnp.asarray(score, jnp.float32) for name, score in found.items()}

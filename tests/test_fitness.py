@@ -21,6 +21,31 @@ def test_terms_by_hand(frames):
     np.testing.assert_allclose(fitness.efficiency(frame), [1.0, 0.4], rtol=1e-6)
 
 
+def test_efficiency_per_second_byte_and_weight_by_hand(frames):
+    frame = frames([0.5, 0.8], seconds=[1e-6, nan], bytes=[1e3, 2e3], parameters=[100, 80])
+    by_second = fitness.efficiency_second(frame)
+    np.testing.assert_allclose(by_second, [1.0, nan])
+    np.testing.assert_allclose(fitness.efficiency_byte(frame), [1.0, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(fitness.efficiency_parameter(frame), [0.5, 1.0], rtol=1e-6)
+
+
+def test_gap_by_hand(frames):
+    frame = frames([0.5, 0.9, 0.5, 0.5])._replace(loss=jnp.array([0.25, 1.1, nan, 0.5]))
+    np.testing.assert_allclose(fitness.gap(frame), [-0.2, 0.5, nan, 0.0], rtol=1e-6)
+    raw = fitness.quantity(frame, "gap")
+    np.testing.assert_allclose(raw, [0.25, -1.0, nan, 0.0], rtol=1e-6)
+
+
+def test_quantities_are_what_the_frame_says(frames):
+    frame = frames([0.5, 0.8], cost=[1e6, 4e6], parameters=[7, 8])
+    for name in ("cost", "parameters", "bytes", "seconds", "gradient_norm", "total_steps"):
+        np.testing.assert_array_equal(fitness.quantity(frame, name), getattr(frame, name))
+    np.testing.assert_array_equal(fitness.quantity(frame, "train_loss"), frame.loss)
+    np.testing.assert_array_equal(fitness.quantity(frame, "loss"), frame.metrics["valid_loss"])
+    goal = fitness.weighted(parameters=-2.0, valid_accuracy=10.0)
+    np.testing.assert_allclose(goal(frame), [-9.0, -8.0], rtol=1e-6)
+
+
 def test_weighted_is_the_weighted_sum(frames):
     frame = frames([0.5, 0.8], cost=[1e6, 4e6])
     goal = fitness.weighted(accuracy=0.7, efficiency=0.3)
@@ -65,7 +90,7 @@ def test_efficiency_ignores_the_dead_and_survives_zeros(frames):
     [
         ({}, "at least one weight"),
         ({"acuracy": 1.0}, "did you mean accuracy"),
-        ({"xyz": 1.0}, "known: accuracy, loss, r2, efficiency or valid_"),
+        ({"xyz": 1.0}, "known: accuracy, loss, r2, gap, efficiency, .* seconds or valid_"),
         ({"accuracy": nan}, "must be finite, got nan"),
     ],
 )

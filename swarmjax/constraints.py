@@ -1,0 +1,67 @@
+"""Constraints: goals that put whoever keeps within limits before everyone who does not."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from swarmjax import fitness
+from swarmjax.types import Array, Frame, InputError, namespace
+
+_LIMIT = re.compile(r"\s*(<=|>=)\s*([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*", re.IGNORECASE)
+
+
+def constrained(goal: fitness.Goal, **limits: str) -> fitness.Goal:
+    """`goal` among members within limits, as in `constrained(goal, parameters="<= 1e5")`.
+
+    Whoever breaks a limit ranks below everyone who breaks none, by the sum of its violations, each
+    relative to the limit (to 1 where that is 0): the feasibility rule of Deb 2002, in the fitness
+    of one number: within limits as `goal` says, beyond them negative. A quantity that is not known
+    leaves the fitness unknown.
+
+    Args:
+        goal: what is maximised.
+        limits: per quantity of `QUANTITIES` or metric, `"<= number"` or `">= number"`.
+
+    Raises:
+        InputError: no limit, or one that cannot be read.
+    """
+    if not limits:
+        raise InputError('constrained needs a limit, such as parameters="<= 1e5"')
+    read = {name: _limit(name, text) for name, text in limits.items()}
+
+    def within_limits(frame: Frame) -> Array:
+        score = goal(frame)
+        broken = sum(_violation(fitness.quantity(frame, name), *read[name]) for name in read)
+        xp = namespace(score, broken, frame.alive)
+        within = xp.asarray(frame.alive) & (broken == 0) & xp.isfinite(score)
+        worst = xp.minimum(xp.min(xp.where(within, score, np.inf)), 0.0)
+        # The step below the worst outlasts rounding; the logarithm keeps huge violations apart.
+        below = worst - xp.maximum(1.0, -worst) * (0.01 + xp.log1p(broken))
+        known = xp.where(broken > 0, xp.maximum(below, -np.finfo(np.float32).max), score)
+        return xp.where(xp.isnan(broken), np.nan, known)
+
+    shown = ", ".join(f"{name}={text!r}" for name, text in limits.items())
+    within_limits.__name__ = f"constrained({fitness.name_of(goal)}, {shown})"
+    return within_limits
+
+
+def _limit(name: str, text: str) -> tuple[float, float]:
+    """The side that is allowed, 1 below and -1 above, and the limit."""
+    fitness.check_known(name, fitness.QUANTITIES)
+    match = _LIMIT.fullmatch(text) if isinstance(text, str) else None
+    try:
+        value = float(match[2]) if match else math.nan
+    except ValueError:
+        value = math.nan
+    if match is None or not math.isfinite(value):
+        raise InputError(f'the limit of {name} must read "<= number" or ">= number", got {text!r}')
+    return (1.0 if match[1] == "<=" else -1.0), value
+
+
+def _violation(value: Array, side: float, limit: float) -> Array:
+    excess = side * (value - np.float32(limit)) / (abs(limit) or 1.0)
+    # At most so much that sums of them stay finite.
+    return namespace(value).clip(excess, 0.0, 1e30)
