@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from swarmjax import anomaly
 from swarmjax.lanes import Report
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
@@ -42,8 +43,8 @@ def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Fra
     return Frame(
         round=zero, quota=zero, remaining=zero, loss=unknown, metrics=metrics,
         gradient_norm=unknown, steps=zeros, total_steps=zeros, alive=np.ones(members, bool),
-        cost=step_costs(recipe, task, genome), parameters=parameters, bytes=size, seconds=unknown,
-        genome={k: np.asarray(v) for k, v in genome.items()},
+        alarm=zeros, cost=step_costs(recipe, task, genome), parameters=parameters, bytes=size,
+        seconds=unknown, genome={k: np.asarray(v) for k, v in genome.items()},
         birth=none, lineage=none, space=recipe.space,
     )  # fmt: skip
 
@@ -80,12 +81,13 @@ def frame_after(
         seconds[slots] = np.where(steps > 0, each, seconds[slots])
     parameters, size = network_sizes(recipe, plan.genome)
     remaining = np.asarray(frame.remaining - plan.steps.sum(), np.int32)
-    return frame._replace(
+    after = frame._replace(
         round=np.asarray(frame.round + 1, np.int32), remaining=remaining,
         loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
         alive=alive, cost=cost, parameters=parameters, bytes=size, seconds=seconds,
         genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
     )  # fmt: skip
+    return after._replace(alarm=anomaly.alarms(frame, after))
 
 
 def changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:

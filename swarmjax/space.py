@@ -17,7 +17,7 @@ from swarmjax.types import Array, Genome, InputError, Key, namespace
 Option = str | int | float | bool
 
 RESERVED = frozenset(
-    "round quota remaining loss gradient_norm steps step total_steps alive cost "
+    "round quota remaining loss gradient_norm steps step total_steps alive alarm cost "
     "parameters bytes seconds genome birth lineage parent mate operator devices fresh member "
     "fitness time".split()
 )

@@ -10,6 +10,7 @@ Columns of a frame table, one row per member:
     parent          int32    slot it started this round from (itself: carried on)
     fresh           bool     it started this round from new weights
     alive           bool     its loss, gradients and weights are finite
+    alarm           int32    bits of the anomalies it showed, in the order of `anomaly.KINDS`
     steps           int32    training steps taken this round
     step            int32    training steps behind its weights, ancestors included
     cost            float32  floating-point operations of one training step
@@ -47,6 +48,7 @@ def frame_table(plan: Plan, frame: Frame, time: float) -> pa.Table:
         "parent": _ints(plan.parent),
         "fresh": np.asarray(plan.fresh, bool),
         "alive": np.asarray(frame.alive, bool),
+        "alarm": _ints(frame.alarm),
         "steps": _ints(frame.steps),
         "step": _ints(frame.total_steps),
         "cost": _floats(frame.cost),

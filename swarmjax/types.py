@@ -64,6 +64,8 @@ class Frame(NamedTuple):
         steps: `[N]` int32 steps taken in this round.
         total_steps: `[N]` int32 steps behind the current weights, inherited from the parent.
         alive: `[N]` bool, False once its loss, gradients or weights ceased to be finite.
+        alarm: `[N]` int32 what went wrong in the round, a set of bits in the order of
+            `anomaly.KINDS`; 0: nothing.
         cost: `[N]` floating-point operations of one training step of this architecture.
         parameters: `[N]` int32 weights of this architecture, without padding.
         bytes: `[N]` float32 bytes of its variables and optimizer state, without padding.
@@ -84,6 +86,7 @@ class Frame(NamedTuple):
     steps: Array
     total_steps: Array
     alive: Array
+    alarm: Array
     cost: Array
     parameters: Array
     bytes: Array

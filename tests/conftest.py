@@ -52,6 +52,7 @@ def make_frame(accuracy, **changes) -> Frame:
         steps=jnp.full(members, 10, jnp.int32),
         total_steps=jnp.full(members, 10, jnp.int32),
         alive=jnp.ones(members, bool),
+        alarm=jnp.zeros(members, jnp.int32),
         cost=jnp.full(members, 1e6),
         parameters=jnp.full(members, 1000, jnp.int32),
         bytes=jnp.full(members, 12_000.0),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import mlp, optimizers
+from swarmjax import anomaly, mlp, optimizers
 from swarmjax.frames import (
     LaneReport,
     changed,
@@ -173,6 +173,15 @@ def test_death_and_revival_follow_the_report():
     plan = keep(frame)._replace(steps=np.ones(N, np.int32))
     got = after(frame, plan, ([0], report([1.0], finite=False)), ([2, 3], report([1.0, 1.0])))
     assert got.alive.tolist() == [False, True, True, True]
+
+
+def test_alarms_are_those_of_the_round():
+    frame = begun()
+    plan = keep(frame)._replace(steps=np.ones(N, np.int32))
+    got = after(frame, plan, ([0], report([1.0], finite=False)), ([1, 2, 3], report([1, 1, 1e6])))
+    alarms = [anomaly.bits(["nonfinite"]), 0, 0, anomaly.bits(["outlier"])]
+    assert got.alarm.tolist() == alarms and not frame.alarm.any()
+    assert not after(got, keep(got)).alarm[1:].any()
 
 
 def test_frames_before_are_not_written_into():

@@ -73,7 +73,7 @@ class Swarm:
         parameters, seconds = np.asarray(cost / 6, np.int32), np.asarray(cost / 1e9, np.float32)
         frame = Frame(
             np.int32(self.round), 0, 0, loss, metrics, norm, steps, self.total, self.alive,
-            cost, parameters, 12.0 * parameters, seconds,
+            0 * steps, cost, parameters, 12.0 * parameters, seconds,
             self.genome, self.birth, self.lineage, self.space,
         )  # fmt: skip
         return plan, frame

@@ -9,7 +9,7 @@ import numpy as np
 from swarmjax.space import Range, Space
 from viz.source import History
 
-_HIDDEN = frozenset("round time member birth lineage parent fresh alive steps".split())
+_HIDDEN = frozenset("round time member birth lineage parent fresh alive alarm steps".split())
 _LOWER = ("loss", "error", "perplexity", "bits_per_character", "mae", "mse", "rmse")
 _LOG = frozenset(("gradient_norm", "cost"))
 KNOTS = 5
