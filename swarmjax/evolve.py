@@ -1,4 +1,8 @@
-"""Policies that write `plan.parent`: whose weights a member goes on from."""
+"""Selection: policies that write `plan.parent`, whose weights a member goes on from.
+
+All do nothing before the first round, leave a living member of unknown fitness alone, replace the
+dead, and break ties by slot. With no parent to be had, the dead start fresh with new genes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from swarmjax import fitness
-from swarmjax.policy import slots, stateless
+from swarmjax.policy import children, slots, stateless
+from swarmjax.space import Choice
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
 
 
@@ -16,9 +21,8 @@ def exploit(
     """Truncation selection: the worst take over the weights and genes of the best.
 
     After every round the worst `fraction` of the swarm and every dead member start from a parent
-    drawn from the living best `fraction`. A living member whose fitness is not known is left
-    alone. With no parent to be had, the dead start fresh with new genes. Source: Jaderberg et al.
-    2017, Population Based Training of Neural Networks, arXiv:1711.09846.
+    drawn from the living best `fraction`. Source: Jaderberg et al. 2017, Population Based Training
+    of Neural Networks, arXiv:1711.09846.
 
     Args:
         fraction: above 0 and at most 0.5; at least one member is replaced if there are two.
@@ -35,41 +39,219 @@ def exploit(
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         parent_key, genome_key = jax.random.split(key)
         score = fitness.worst_if_dead(measure(frame), frame)
-        parent, copied, reborn = _truncate(parent_key, score, frame, fraction)
-        kept = frame.space.structural if structure == "keep" else ()
-        own = slots(frame)
-        replaced = copied | reborn
-        drawn = frame.space.sample(genome_key, own.shape[0])
-        genome = dict(plan.genome)
-        # In the order of the genes: a set would make another program in every process.
-        for name in (name for name in genome if name not in kept):
-            inherited = jnp.where(copied, jnp.asarray(frame.genome[name])[parent], genome[name])
-            genome[name] = jnp.where(reborn, drawn[name], inherited)
-        return plan._replace(
-            parent=jnp.where(copied, parent, jnp.where(reborn, own, plan.parent)),
-            mate=jnp.where(replaced, own, plan.mate),
-            operator=jnp.where(replaced, 0, plan.operator),
-            fresh=jnp.where(copied, False, plan.fresh | reborn),
-            genome=genome,
-        )
+        parent, copied = _truncate(parent_key, score, frame, fraction)
+        return _take_over(genome_key, plan, frame, score, parent, copied, structure)
 
-    shown = "" if goal is None else f", goal={goal.__name__}"
-    return stateless(rule, f"exploit({fraction=}{shown}, {structure=})")
+    return stateless(rule, f"exploit({fraction=}{_shown(goal)}, {structure=})")
 
 
-def _truncate(
-    key: Key, score: Array, frame: Frame, fraction: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A drawn parent for each slot, who takes it, and who starts fresh: each `[N]`."""
+def tournament(size: int = 3, fraction: float = 0.2, goal: fitness.Goal | None = None) -> Policy:
+    """Tournament selection: the worst take over the best of a few, if it is better.
+
+    After every round the worst `fraction` of the swarm and every dead member draw `size` others at
+    random and start from the best of them. A smaller `size` keeps more lineages. Source: Goldberg
+    and Deb 1991, A Comparative Analysis of Selection Schemes Used in Genetic Algorithms.
+
+    Args:
+        size: at least 1; one may be drawn twice.
+        fraction: as in `exploit`, but up to 1.
+        goal: as in `exploit`.
+    """
+    _check_size("tournament", size)
+    _check_fraction("tournament", fraction)
+    measure = goal or fitness.default
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        parent_key, genome_key = jax.random.split(key)
+        score = fitness.worst_if_dead(measure(frame), frame)
+        rank, known = fitness.ranks(score), score > -jnp.inf
+        parent, found = _winner(parent_key, score, size)
+        worst = known & (rank >= rank.shape[0] - _count(fraction, rank.shape[0]))
+        copied = found & (worst & (rank[parent] < rank) | ~jnp.asarray(frame.alive))
+        return _take_over(genome_key, plan, frame, score, parent, copied)
+
+    return stateless(rule, f"tournament({size=}, {fraction=}{_shown(goal)})")
+
+
+def binary(margin: float = 0.0, goal: fitness.Goal | None = None) -> Policy:
+    """Binary tournament: every member takes over a random other one that is better.
+
+    The dead take over whomever they draw. Source: Jaderberg et al. 2017, Population Based Training
+    of Neural Networks, arXiv:1711.09846.
+
+    Args:
+        margin: by how much the other's fitness must exceed one's own, at least 0.
+        goal: as in `exploit`.
+    """
+    if not 0 <= margin < float("inf"):
+        raise InputError(f"binary needs a finite margin >= 0, got {margin}")
+    measure = goal or fitness.default
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        parent_key, genome_key = jax.random.split(key)
+        score = fitness.worst_if_dead(measure(frame), frame)
+        known = score > -jnp.inf
+        parent, found = _winner(parent_key, score, 1)
+        beaten = known & (score[parent] > score + margin)
+        copied = found & (beaten | ~jnp.asarray(frame.alive))
+        return _take_over(genome_key, plan, frame, score, parent, copied)
+
+    return stateless(rule, f"binary({margin=}{_shown(goal)})")
+
+
+def regularised(
+    fraction: float = 0.1,
+    size: int = 8,
+    mutation: float = 1.0,
+    goal: fitness.Goal | None = None,
+) -> Policy:
+    """Ageing evolution: the oldest die, and children of tournament winners take their slots.
+
+    After every round the `fraction` of the swarm that was born first and every dead member draw
+    `size` others and start from the best of them, one structural gene moved to a neighbouring
+    option; weights are fitted to the new size where the family can. A good network stays only by
+    its descendants. Source: Real et al. 2019, Regularized Evolution for Image Classifier
+    Architecture Search, arXiv:1802.01548, whose children start from new weights instead.
+
+    Args:
+        fraction: as in `tournament`; at least one member dies if there are two.
+        size: at least 1; one may be drawn twice.
+        mutation: probability that a child's structure changes.
+        goal: as in `exploit`.
+    """
+    _check_fraction("regularised", fraction)
+    _check_size("regularised", size)
+    _check_probability("regularised", "mutation", mutation)
+    measure = goal or fitness.default
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        parent_key, genome_key, structure_key = jax.random.split(key, 3)
+        score = fitness.worst_if_dead(measure(frame), frame)
+        known = score > -jnp.inf
+        parent, found = _winner(parent_key, score, size)
+        born = jnp.where(known, jnp.asarray(frame.birth), jnp.iinfo(jnp.int32).max)
+        oldest = jnp.argsort(born, stable=True)[: _count(fraction, born.shape[0])]
+        old = known & jnp.zeros(known.shape, bool).at[oldest].set(True)
+        copied = found & (old | ~jnp.asarray(frame.alive))
+        after = _take_over(genome_key, plan, frame, score, parent, copied)
+        return _move_structure(structure_key, after, frame, copied & children(after), mutation)
+
+    name = f"regularised({fraction=}, {size=}, {mutation=}{_shown(goal)})"
+    return stateless(rule, name)
+
+
+def mutate_structure(probability: float = 0.1) -> Policy:
+    """Changes the architecture of some members that take over another's weights.
+
+    One structural gene, drawn at random, moves to a neighbouring option; weights are fitted to the
+    new size where the family can. Order the options of a gene so that neighbours are alike.
+
+    Args:
+        probability: per member.
+    """
+    _check_probability("mutate_structure", "probability", probability)
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        return _move_structure(key, plan, frame, children(plan), probability)
+
+    return stateless(rule, f"mutate_structure({probability=})")
+
+
+def _take_over(
+    key: Key,
+    plan: Plan,
+    frame: Frame,
+    score: Array,
+    parent: Array,
+    copied: Array,
+    structure: str = "inherit",
+) -> Plan:
+    """After the first round the `copied` `[N]` start from `parent` `[N]`, with its genes.
+
+    The dead start from new weights with new genes if no score is known.
+    """
+    later = jnp.asarray(frame.round) >= 1
+    copied, unknown = later & copied, ~jnp.any(score > -jnp.inf)
+    reborn = later & ~jnp.asarray(frame.alive) & unknown
+    kept = frame.space.structural if structure == "keep" else ()
+    own = slots(frame)
+    replaced = copied | reborn
+    drawn = frame.space.sample(key, own.shape[0])
+    genome = dict(plan.genome)
+    # In the order of the genes: a set would make another program in every process.
+    for name in (name for name in genome if name not in kept):
+        inherited = jnp.where(copied, jnp.asarray(frame.genome[name])[parent], genome[name])
+        genome[name] = jnp.where(reborn, drawn[name], inherited)
+    return plan._replace(
+        parent=jnp.where(copied, parent, jnp.where(reborn, own, plan.parent)),
+        mate=jnp.where(replaced, own, plan.mate),
+        operator=jnp.where(replaced, 0, plan.operator),
+        fresh=jnp.where(copied, False, plan.fresh | reborn),
+        genome=genome,
+    )
+
+
+def _truncate(key: Key, score: Array, frame: Frame, fraction: float) -> tuple[jax.Array, jax.Array]:
+    """A drawn parent for each slot, and who takes it: each `[N]`."""
     members = score.shape[0]
-    count = max(1, int(fraction * members)) if members > 1 else 0
+    count = _count(fraction, members)
     rank = fitness.ranks(score)
-    known = score > -jnp.inf
+    known = jnp.asarray(score) > -jnp.inf
     worst = known & (rank >= members - count)
-    losers = (jnp.asarray(frame.round) >= 1) & (worst | ~jnp.asarray(frame.alive))
+    losers = worst | ~jnp.asarray(frame.alive)
     # The unknown rank last, so the first `parents` places are all living.
     parents = jnp.minimum(count, jnp.sum(known))
     # Scaled rather than by `randint`, whose generators compile four times as long.
     place = jnp.floor(jax.random.uniform(key, (members,)) * parents).astype(jnp.int32)
     order = rank.at[rank].set(slots(frame))
-    return order[place], losers & (parents > 0), losers & (parents == 0)
+    return order[place], losers & (parents > 0)
+
+
+def _winner(key: Key, score: Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The best of `size` others drawn for each slot, and whether there is any: each `[N]`."""
+    rank, known = fitness.ranks(score), jnp.asarray(score) > -jnp.inf
+    others = jnp.sum(known) - known.astype(jnp.int32)
+    # The known rank first. Scaled rather than by `randint`, as above.
+    draws = jnp.floor(jax.random.uniform(key, (size, rank.shape[0])) * others[None])
+    draws = draws.astype(jnp.int32)
+    place = jnp.min(draws + (known[None] & (draws >= rank[None])), axis=0)
+    order = rank.at[rank].set(jnp.arange(rank.shape[0], dtype=jnp.int32))
+    return order[place], others > 0
+
+
+def _move_structure(key: Key, plan: Plan, frame: Frame, who: Array, probability: float) -> Plan:
+    """Moves a random structural gene of each of `who` `[N]` one option on, with `probability`."""
+    genes = [(n, g) for n, g in frame.space.genes if isinstance(g, Choice) and g.structural]
+    genes = [(name, len(gene.options)) for name, gene in genes if len(gene.options) > 1]
+    coin, which, up = jax.random.uniform(key, (3, *who.shape))
+    index = jnp.floor(which * len(genes)).astype(jnp.int32)
+    genome, step = dict(plan.genome), jnp.where(up < 0.5, -1, 1)
+    for i, (name, options) in enumerate(genes):
+        old = jnp.asarray(genome[name])
+        new = jnp.where((old + step < 0) | (old + step >= options), old - step, old + step)
+        genome[name] = jnp.where(who & (coin < probability) & (index == i), new, old)
+    return plan._replace(genome=genome)
+
+
+def _count(fraction: float, members: int) -> int:
+    """How many members a fraction of the swarm is; at least one if there are two."""
+    return max(1, int(fraction * members)) if members > 1 else 0
+
+
+def _shown(goal: fitness.Goal | None) -> str:
+    return "" if goal is None else f", goal={goal.__name__}"
+
+
+def _check_fraction(name: str, fraction: float) -> None:
+    if not 0 < fraction <= 1:
+        raise InputError(f"{name} needs 0 < fraction <= 1, got {fraction}")
+
+
+def _check_size(name: str, size: int) -> None:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise InputError(f"{name} needs a size that is a whole number >= 1, got {size!r}")
+
+
+def _check_probability(name: str, field: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} needs a {field} in [0, 1], got {value}")

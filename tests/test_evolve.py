@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from swarmjax.evolve import exploit
+from swarmjax import fitness, space
+from swarmjax.evolve import binary, exploit, mutate_structure, regularised, tournament
 from swarmjax.fitness import weighted
 from swarmjax.policy import check_plan, keep
 from swarmjax.types import InputError
@@ -172,3 +173,162 @@ def test_bad_fraction(fraction):
 def test_bad_structure():
     with pytest.raises(InputError, match="'inherit' or 'keep', got 'drop'"):
         exploit(structure="drop")
+
+
+SELECTIONS = [tournament(), tournament(1, 1.0), binary(0.2), regularised(), regularised(1.0)]
+UPDATES = {policy.name: jax.jit(policy.update) for policy in SELECTIONS}
+
+
+def selections(policies=SELECTIONS):
+    return pytest.mark.parametrize("policy", policies, ids=lambda p: p.name)
+
+
+@selections([tournament(), binary(), regularised()])
+def test_selection_jit_agrees(frames, assert_jit_agrees, policy):
+    assert_jit_agrees(policy, frames)
+
+
+@selections()
+def test_selection_waits_for_the_first_round_and_for_scores(frames, decide, policy):
+    frame = frames([0.1, nan, 0.2, 0.3], round=0, alive=[True, False, True, True])
+    assert same(decide(policy, frame), frame)
+    unknown = frames([nan, nan, nan])
+    assert same(decide(policy, unknown), unknown)
+    alone = frames([0.5])
+    assert same(decide(policy, alone), alone)
+
+
+@selections()
+def test_selection_replaces_the_dead(frames, decide, policy):
+    plan = decide(policy, frames([nan, 0.2, nan], alive=[False, True, False]))
+    assert plan.parent.tolist() == [1, 1, 1] and not plan.fresh.any()
+    everyone = decide(policy, frames([nan] * 4, alive=[False] * 4))
+    assert everyone.fresh.all()
+
+
+@given(
+    arrays(np.float32, 9, elements=st.floats(0, 1, width=32) | st.just(nan)),
+    st.lists(st.booleans(), min_size=9, max_size=9),
+    st.permutations(range(9)),
+    st.sampled_from(sorted(UPDATES)),
+    st.integers(0, 1000),
+)
+def test_selection_laws(frames, accuracy, alive, birth, name, seed):
+    frame = frames(accuracy, alive=alive, birth=birth)
+    plan = jax.device_get(UPDATES[name](jax.random.key(seed), keep(frame), frame, ())[0])
+    check_plan(plan, frame)
+    alive, known = np.array(alive), np.array(alive) & np.isfinite(accuracy)
+    copied = plan.parent != np.arange(9)
+    assert (copied | plan.fresh)[~alive].all() and not (copied & plan.fresh).any()
+    assert known[plan.parent[copied]].all()
+    assert plan.fresh.any() == (not known.any() and not alive.all())
+    changed = copied & known
+    if name.startswith("regularised"):
+        dying = 9 if "fraction=1.0" in name else 1
+        oldest = sorted(np.asarray(birth)[known])[:dying]
+        assert sorted(np.asarray(birth)[changed]) == (oldest if known.sum() > 1 else [])
+    else:
+        margin = np.float32(0.2) if "margin=0.2" in name else np.float32(0)
+        assert (
+            fitness.default(frame)[plan.parent[changed]] >= accuracy[changed] + margin - 2e-4
+        ).all()
+
+
+def test_a_tournament_replaces_the_worst_by_the_best_drawn(frames, decide):
+    frame = frames(np.linspace(0.0, 0.9, 10))
+    plan = decide(tournament(size=64, fraction=0.3), frame)
+    # Of sixty-four draws one is the best, for all but itself.
+    assert plan.parent.tolist() == [9, 9, 9, *range(3, 10)]
+    for name, values in frame.genome.items():
+        np.testing.assert_array_equal(plan.genome[name], np.asarray(values)[plan.parent])
+    drawn = {int(p) for seed in range(30) for p in decide(tournament(1), frame, seed).parent[:1]}
+    assert drawn == set(range(1, 10))
+
+
+def test_binary_compares_with_a_random_other(frames, decide):
+    frame, wins, update = frames([0.1, 0.5, 0.9]), np.zeros((3, 3)), jax.jit(binary(0.5).update)
+    for seed in range(60):
+        plan, _ = update(jax.random.key(seed), keep(frame), frame, ())
+        wins[np.arange(3), plan.parent] += 1
+    # Only the best beats the worst by more than the margin; it is met half of the time.
+    assert wins[1, 1] == wins[2, 2] == 60 and wins[0, 1] == 0
+    assert 15 < wins[0, 2] < 45
+    tied = frames([0.5] * 6)
+    assert same(decide(binary(), tied), tied)
+
+
+def test_the_oldest_dies_even_if_it_is_the_best(frames, decide):
+    frame = frames([0.3, 0.9, 0.8, 0.2], birth=[7, 3, 9, 5])
+    plan = decide(regularised(fraction=0.25, size=32, mutation=0.0), frame)
+    assert plan.parent.tolist() == [0, 2, 2, 3]
+    plan = decide(regularised(fraction=0.5, size=32, mutation=0.0), frame)
+    assert plan.parent.tolist() == [0, 2, 2, 1]
+
+
+def test_a_child_of_age_differs_in_one_neighbouring_option(frames, decide):
+    members = 200
+    frame = frames(np.linspace(0, 1, members))
+    plan = decide(regularised(fraction=0.9), frame)
+    child, moved = plan.parent != np.arange(members), []
+    assert child.sum() == 180
+    for name, values in frame.genome.items():
+        moved.append(plan.genome[name] - np.asarray(values)[plan.parent])
+        assert not moved[-1][~child].any()
+        if name not in ("depth", "width"):
+            assert not moved[-1].any()
+    assert (sum(abs(steps[child]) for steps in moved[-2:]) == 1).all()
+    assert {-1, 1} <= set(moved[-1].tolist()) and (moved[-2] != 0).sum() > 60
+
+
+def test_mutate_structure_changes_a_share_of_the_children_only(frames, decide):
+    members = 2000
+    frame = frames(np.full(members, 0.5))
+    parent = np.arange(members, dtype=np.int32)
+    parent[: members // 2] += members // 2
+    plan = keep(frame)._replace(parent=jnp.asarray(parent))
+    after = decide(mutate_structure(0.3), frame, plan=plan).genome
+    changed = np.zeros(members, bool)
+    for name, values in frame.genome.items():
+        changed |= after[name] != np.asarray(values)
+    assert not changed[members // 2 :].any()
+    assert abs(changed[: members // 2].mean() - 0.3) < 0.05
+
+
+@pytest.mark.parametrize("options", [(), (16,), (16, 32)])
+def test_mutate_structure_of_few_options(frames, decide, options):
+    genes = {"width": space.structure(*options)} if options else {}
+    searched = space.Space(learning_rate=space.uniform(0, 1), **genes)
+    frame = frames([0.1, 0.2, 0.3, 0.4], space=searched)
+    plan = keep(frame)._replace(parent=jnp.array([3, 3, 3, 3], jnp.int32))
+    after = decide(mutate_structure(1.0), frame, plan=plan).genome
+    if options:
+        flipped = [len(options) > 1] * 3 + [False]
+        assert (after["width"] != np.asarray(frame.genome["width"])).tolist() == flipped
+    np.testing.assert_array_equal(after["learning_rate"], frame.genome["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tournament(size=0), "tournament needs a size that is a whole number >= 1, got 0"),
+        (lambda: tournament(fraction=1.1), "tournament needs 0 < fraction <= 1, got 1.1"),
+        (lambda: binary(margin=-1), "binary needs a finite margin >= 0, got -1"),
+        (lambda: binary(margin=nan), "binary needs a finite margin >= 0, got nan"),
+        (lambda: regularised(size=True), "regularised needs a size that is a whole number"),
+        (lambda: regularised(fraction=0), "regularised needs 0 < fraction <= 1, got 0"),
+        (lambda: regularised(mutation=2), r"regularised needs a mutation in \[0, 1\], got 2"),
+        (lambda: mutate_structure(nan), r"mutate_structure needs a probability in \[0, 1\]"),
+    ],
+)
+def test_bad_selections(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_names_of_selections():
+    assert tournament().name == "tournament(size=3, fraction=0.2)"
+    assert binary(goal=weighted(valid_loss=1.0)).name == (
+        "binary(margin=0.0, goal=weighted(valid_loss=1.0))"
+    )
+    assert regularised().name == "regularised(fraction=0.1, size=8, mutation=1.0)"
+    assert mutate_structure().name == "mutate_structure(probability=0.1)"
