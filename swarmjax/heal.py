@@ -1,0 +1,105 @@
+"""The policy that acts on alarms: members in trouble are replaced, or learn more slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swarmjax import anomaly, fitness
+from swarmjax.policy import slots
+from swarmjax.space import Range
+from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy, State
+
+
+def heal(
+    replace: Sequence[str] = ("nonfinite", "rise"),
+    slow: Sequence[str] = ("spike",),
+    *,
+    factor: float = 0.5,
+    gene: str = "learning_rate",
+    fraction: float = 0.2,
+    goal: fitness.Goal | None = None,
+) -> Policy:
+    """Treats members by the alarms of `frame.alarm` and of the mean losses of rounds.
+
+    What earlier policies of the chain replaced is left alone. With no healthy member to start from,
+    those to be replaced carry on, and the dead among them start fresh with new genes.
+
+    Args:
+        replace: alarms that make a member start from one of the best healthy members.
+        slow: alarms that multiply `gene` by `factor`, unless the member is replaced.
+        factor: above 0 and below 1.
+        gene: a range of the space; it stays within it.
+        fraction: share of the healthy that parents are drawn from, at least one.
+        goal: fitness, `fitness.default` unless given.
+    """
+    replaced_by, slowed_by = anomaly.bits(replace), anomaly.bits(slow)
+    if not 0 < factor < 1:
+        raise InputError(f"heal needs 0 < factor < 1, got {factor}")
+    if not 0 < fraction <= 1:
+        raise InputError(f"heal needs 0 < fraction <= 1, got {fraction}")
+    measure = goal or fitness.default
+
+    def init(frame: Frame) -> State:
+        return anomaly.init(frame.alive.shape[0]), jnp.asarray(frame.birth, jnp.int32)
+
+    def update(key: Key, plan: Plan, frame: Frame, state: State) -> tuple[Plan, State]:
+        alarm, state = _watch(frame, state)
+        score = fitness.worst_if_dead(measure(frame), frame)
+        own = (plan.parent == slots(frame)) & ~plan.fresh
+        hit = own & (alarm & replaced_by != 0)
+        plan = _replace(key, plan, frame, jnp.where(alarm == 0, score, -jnp.inf), hit, fraction)
+        calmed = own & ~hit & (alarm & slowed_by != 0)
+        return _slow(plan, frame, calmed, gene, factor) if slowed_by else plan, state
+
+    shown = "" if goal is None else f", goal={goal.__name__}"
+    name = f"heal({tuple(replace)}, {tuple(slow)}, {factor=}, {gene=}, {fraction=}{shown})"
+    return Policy(init, update, name)
+
+
+def _watch(frame: Frame, state: State) -> tuple[jax.Array, State]:
+    """The alarms of the frame with those of its means, as one step of the streamed detectors."""
+    detector, birth = state
+    newborn = jnp.asarray(frame.birth != birth)
+    detector = anomaly.inherit(detector, slots(frame), newborn)
+    trained = (jnp.asarray(frame.round) >= 1) & (jnp.asarray(frame.steps) > 0)
+    detector, flags = anomaly.observe(detector, frame.loss, frame.gradient_norm, trained)
+    dead = jnp.where(frame.alive, 0, anomaly.bits(["nonfinite"]))
+    alarm = jnp.where(frame.round >= 1, jnp.asarray(frame.alarm) | flags.alarm | dead, 0)
+    return alarm, (detector, jnp.asarray(frame.birth, jnp.int32))
+
+
+def _replace(key: Key, plan: Plan, frame: Frame, score: Array, hit: Array, fraction: float) -> Plan:
+    """Starts those who are `hit` `[N]` from the best by `score` `[N]`, -inf where not healthy."""
+    own, members = slots(frame), frame.alive.shape[0]
+    parent_key, genome_key = jax.random.split(key)
+    healthy = jnp.sum(score > -jnp.inf)
+    parents = jnp.where(healthy > 0, jnp.maximum(1, jnp.floor(fraction * healthy)), 0)
+    place = jnp.floor(jax.random.uniform(parent_key, (members,)) * parents).astype(jnp.int32)
+    parent = jnp.argsort(fitness.ranks(score))[place].astype(jnp.int32)
+    copied, reborn = hit & (parents > 0), hit & (parents == 0) & ~jnp.asarray(frame.alive)
+    drawn = frame.space.sample(genome_key, members)
+    genome = {
+        name: jnp.where(copied, jnp.asarray(frame.genome[name])[parent], values)
+        for name, values in plan.genome.items()
+    }
+    return plan._replace(
+        parent=jnp.where(copied, parent, plan.parent),
+        mate=jnp.where(copied | reborn, own, plan.mate),
+        operator=jnp.where(copied | reborn, 0, plan.operator),
+        fresh=plan.fresh | reborn,
+        genome={name: jnp.where(reborn, drawn[name], values) for name, values in genome.items()},
+    )
+
+
+def _slow(plan: Plan, frame: Frame, which: Array, gene: str, factor: float) -> Plan:
+    if gene not in frame.space or not isinstance(limits := frame.space[gene], Range):
+        raise InputError(
+            f"heal lowers {gene!r}, which is no range of the space; name another or pass slow=()"
+        )
+    lowered = limits.clip(jnp.asarray(plan.genome[gene]) * np.float32(factor))
+    values = jnp.where(which, lowered, plan.genome[gene])
+    return plan._replace(genome=plan.genome | {gene: values})

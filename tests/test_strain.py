@@ -1,0 +1,77 @@
+"""Detectors of strained resources on made series."""
+
+import jax
+import numpy as np
+import pytest
+
+from swarmjax import anomaly, strain
+
+SLOW, MEMORY = anomaly.bits(["slow"]), anomaly.bits(["memory"])
+nan = np.nan
+
+
+def watch(seconds, memory=None):
+    """Alarms of every round of one member."""
+    memory = np.full(len(seconds), nan) if memory is None else memory
+    state, told = strain.init(1), []
+    for spent, used in zip(seconds, memory, strict=True):
+        state, alarm = strain.observe(state, np.array([spent]), np.array([used]))
+        told.append(int(alarm[0]))
+    return told
+
+
+def test_five_slow_rounds_in_a_row_are_an_alarm_once():
+    assert watch([1.0] * 10 + [2.0] * 10) == [0] * 14 + [SLOW] + [0] * 5
+
+
+def test_four_slow_rounds_or_rounds_not_in_a_row_are_none():
+    assert not any(watch(([1.0] * 6 + [2.0] * 4) * 5))
+
+
+def test_a_round_that_was_not_measured_does_not_count():
+    assert watch([1.0] * 10 + [2.0, nan, 2.0, 2.0, 2.0, 2.0])[-1] == SLOW
+
+
+@pytest.mark.parametrize(("factor", "alarms"), [(1.45, 0), (1.55, 1)])
+def test_slow_is_four_deviations_of_at_least_a_tenth(factor, alarms):
+    # exp(4 * 0.1) is 1.49.
+    assert sum(alarm == SLOW for alarm in watch([1.0] * 10 + [factor] * 6)) == alarms
+
+
+def test_the_first_rounds_which_compile_are_no_norm():
+    assert not any(watch([30.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
+    assert not any(watch([1.0, 30.0, 30.0, 30.0, 30.0]))
+
+
+def test_memory_that_grows_for_eight_rounds_by_a_fifth():
+    growing = [100.0] * 3 + [100 + 3.0 * i for i in range(1, 9)]
+    assert watch([nan] * len(growing), growing) == [0] * 10 + [MEMORY]
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        [100.0] * 30,
+        [100.0] * 5 + [200.0] * 20,
+        [100.0, 120.0] * 12,
+        [100 + 0.05 * i for i in range(30)],
+        [100 + 2.0 * i for i in range(9)],
+        [nan] * 12,
+    ],
+)
+def test_memory_that_does_not_keep_growing(memory):
+    assert not any(watch([nan] * len(memory), memory))
+
+
+def test_members_are_told_apart_and_jit_agrees():
+    seconds = np.where(np.arange(20)[:, None] < 10, 1.0, np.array([1.0, 3.0]))
+    memory = 100.0 * np.stack([1.1 ** np.arange(20), np.ones(20)], axis=1)
+    plain = traced = strain.init(2)
+    for spent, used in zip(seconds.astype(np.float32), memory.astype(np.float32), strict=True):
+        plain, alarm = strain.observe(plain, spent, used)
+        traced, same = jax.jit(strain.observe)(traced, spent, used)
+        np.testing.assert_array_equal(alarm, same)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), plain, traced)
+        if len(np.flatnonzero(alarm)) == 1 and alarm[1]:
+            assert alarm.tolist() == [0, SLOW]
+    assert plain.slow.tolist() == [0, 0]
