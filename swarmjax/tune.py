@@ -1,12 +1,14 @@
-"""Policies that write `plan.genome`: random search, grid search and PBT's explore."""
+"""Policies that write `plan.genome`: random, Sobol and grid search, and ways to explore."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from swarmjax.policy import slots, stateless
-from swarmjax.space import Gene, Range
+from swarmjax import fitness
+from swarmjax.policy import children, generator, stateless
+from swarmjax.space import Choice, Gene, Range
 from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy
 
 
@@ -28,13 +30,12 @@ def perturb(factor: float = 1.2, resample: float = 0.25) -> Policy:
         raise InputError(f"perturb needs a resample probability in [0, 1], got {resample}")
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
-        own = slots(frame)
-        child = (plan.parent != own) & ~plan.fresh
+        child, members = children(plan), frame.alive.shape[0]
         coin_key, sample_key = jax.random.split(key)
         # All coins in one draw: every generator in a program takes its time to compile.
-        coins = jax.random.uniform(coin_key, (2, len(frame.space.genes), own.shape[0]))
+        coins = jax.random.uniform(coin_key, (2, len(frame.space.genes), members))
         redraw, up = coins[0] < resample, coins[1] < 0.5
-        drawn = frame.space.sample(sample_key, own.shape[0])
+        drawn = frame.space.sample(sample_key, members)
         genome = dict(plan.genome)
         for i, (name, gene) in enumerate(frame.space.genes):
             if not gene.structural:
@@ -44,6 +45,74 @@ def perturb(factor: float = 1.2, resample: float = 0.25) -> Policy:
         return plan._replace(genome=genome)
 
     return stateless(rule, f"perturb({factor=}, {resample=})")
+
+
+def resample(probability: float = 0.25) -> Policy:
+    """Draws genes anew for the members that take over another's weights: explore of PBT.
+
+    Structural genes never change. Source: Jaderberg et al. 2017, arXiv:1711.09846.
+
+    Args:
+        probability: per gene and member.
+    """
+    if not 0 <= probability <= 1:
+        raise InputError(f"resample needs a probability in [0, 1], got {probability}")
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        child, members = children(plan), frame.alive.shape[0]
+        coin_key, sample_key = jax.random.split(key)
+        coins = jax.random.uniform(coin_key, (len(frame.space.genes), members))
+        drawn, genome = frame.space.sample(sample_key, members), dict(plan.genome)
+        for i, (name, gene) in enumerate(frame.space.genes):
+            if not gene.structural:
+                redraw = child & (coins[i] < probability)
+                genome[name] = jnp.where(redraw, drawn[name], genome[name])
+        return plan._replace(genome=genome)
+
+    return stateless(rule, f"resample({probability=})")
+
+
+def differential(
+    scale: float = 0.5, crossover: float = 0.9, goal: fitness.Goal | None = None
+) -> Policy:
+    """Moves the genes of the members that take over another's weights as the swarm is spread.
+
+    Differential evolution (DE/current-to-best/1/bin) in the unit cube of the space: a child's gene
+    `x` becomes `x + scale * (best - x) + scale * (b - c)`, reflected at the bounds, where `b` and
+    `c` are the genes of two living members drawn at random. A choice becomes the best's with
+    probability `scale`, then that of `b`, where `b` and `c` differ, with the same. Structural genes
+    never change; nor does anything with fewer than three living. Source: Storn and Price 1997,
+    Differential Evolution, J. Global Optimization 11.
+
+    Args:
+        scale: above 0 and at most 2.
+        crossover: probability that a gene moves; one of a child's genes always does.
+        goal: decides who is the best, `fitness.default` unless given.
+    """
+    if not 0 < scale <= 2:
+        raise InputError(f"differential needs 0 < scale <= 2, got {scale}")
+    if not 0 <= crossover <= 1:
+        raise InputError(f"differential needs a crossover in [0, 1], got {crossover}")
+    measure = goal or fitness.default
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        pair_key, coin_key = jax.random.split(key)
+        child = children(plan) & (jnp.sum(frame.alive) >= 3)
+        best = jnp.argmax(fitness.worst_if_dead(measure(frame), frame))
+        donors = jnp.stack([jnp.broadcast_to(best, child.shape), *_two_others(pair_key, frame)])
+        free = [(name, gene) for name, gene in frame.space.genes if not gene.structural]
+        coins = jax.random.uniform(coin_key, (3, len(free) + 1, child.shape[0]))
+        sure = jnp.floor(coins[0, -1] * len(free))
+        genome = dict(plan.genome)
+        for i, (name, gene) in enumerate(free):
+            moving = child & ((coins[0, i] < crossover) | (sure == i))
+            given, old = jnp.asarray(frame.genome[name])[donors], genome[name]
+            moved = _differ(gene, jnp.asarray(old), given, scale, coins[1:, i])
+            genome[name] = jnp.where(moving, moved, old)
+        return plan._replace(genome=genome)
+
+    shown = "" if goal is None else f", goal={goal.__name__}"
+    return stateless(rule, f"differential({scale=}, {crossover=}{shown})")
 
 
 def random() -> Policy:
@@ -58,6 +127,27 @@ def random() -> Policy:
         return _write_first(free, plan, frame)
 
     return stateless(rule, "random()")
+
+
+def sobol(structural: bool = False) -> Policy:
+    """Spreads genes as a scrambled Sobol sequence before the first round: fewer gaps than random.
+
+    Runs on the host. Source: Sobol 1967, scrambled after Owen 1998; `scipy.stats.qmc`.
+
+    Args:
+        structural: write the structural genes too.
+    """
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        if frame.round > 0:
+            return plan
+        free = [(n, gene) for n, gene in frame.space.genes if structural or not gene.structural]
+        # Drawn by powers of two, for which alone the sequence is balanced.
+        points = _sobol(generator(key), len(free), frame.alive.shape[0])
+        drawn: Genome = {name: gene.decode(points[:, i]) for i, (name, gene) in enumerate(free)}
+        return plan._replace(genome=plan.genome | drawn)
+
+    return stateless(rule, f"sobol({structural=})", host=True)
 
 
 def grid() -> Policy:
@@ -83,3 +173,35 @@ def _nudge(up: jax.Array, gene: Gene, value: Array, factor: float) -> Array:
     if gene.low > 0:
         return gene.clip(jnp.where(up, value * factor, value / factor))
     return gene.clip(value + jnp.where(up, 1.0, -1.0) * (factor - 1.0) * (gene.high - gene.low))
+
+
+def _sobol(rng: np.random.Generator, genes: int, members: int) -> np.ndarray:
+    """The first points `[N, G]` of a scrambled Sobol sequence."""
+    # Imported here: it takes longer than all else that a policy needs.
+    from scipy.stats import qmc
+
+    if not genes:
+        return np.zeros((members, 0), np.float32)
+    draw = qmc.Sobol(genes, rng=rng).random_base2(max(members - 1, 0).bit_length())
+    return draw[:members].astype(np.float32)
+
+
+def _two_others(key: Key, frame: Frame) -> tuple[jax.Array, jax.Array]:
+    """Two different living members other than oneself, `[N]` each, if there are three."""
+    alive = jnp.asarray(frame.alive)
+    # Neighbours on a random ring of the living: no draw must be rejected.
+    order = jnp.argsort(jnp.where(alive, jax.random.uniform(key, alive.shape), 2.0), stable=True)
+    place = jnp.zeros_like(order).at[order].set(jnp.arange(order.shape[0], dtype=order.dtype))
+    count = jnp.maximum(jnp.sum(alive), 1)
+    return order[(place + 1) % count], order[(place + 2) % count]
+
+
+def _differ(gene: Gene, value: Array, donors: Array, scale: float, coins: Array) -> Array:
+    """`value` `[N]` moved by those of the best and two others, `donors` `[3, N]`."""
+    best, first, second = donors
+    if isinstance(gene, Choice):
+        value = jnp.where(coins[0] < scale, best, value)
+        return jnp.where((coins[1] < scale) & (first != second), first, value)
+    unit, best, first, second = (gene.encode(x) for x in (value, best, first, second))
+    moved = jnp.mod(unit + scale * (best - unit) + scale * (first - second), 2.0)
+    return gene.decode(jnp.minimum(moved, 2.0 - moved))
