@@ -19,6 +19,13 @@ from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
 # Three times the scaled weights must fit in int32: see `integer_shares`.
 _SCALE = 2.0**29
 
+# More devices than any host has.
+_ALL = 2**20
+
+# Too little to be granted a step, but more than nothing where what a cap cuts off must go.
+_NOTHING = 1e-12
+_ROUNDING = 1.0 + 1e-6
+
 
 @jax.jit
 def integer_shares(probabilities: Array, total: Array | int) -> jax.Array:
@@ -47,24 +54,29 @@ def integer_shares(probabilities: Array, total: Array | int) -> jax.Array:
     return share + ((fitness.ranks(rest) < left) & (rest > 0))
 
 
-def proportional(**weights: float) -> Policy:
+def proportional(goal: fitness.Goal | None = None, /, **weights: float) -> Policy:
     """Grants in proportion to a weighted fitness: `probability = fitness / sum(fitness)`.
 
-    `proportional(accuracy=0.7, efficiency=0.3)`; terms as in `fitness.weighted`. Fitness below 0
-    counts as 0. The rule is the plain roulette wheel (Holland 1975); since accuracies lie close
-    together it is nearly uniform, `softmax` tells members apart.
+    `proportional(accuracy=0.7, efficiency=0.3)`; terms as in `fitness.weighted`, or any other goal
+    in their place. Fitness below 0 counts as 0. The rule is the plain roulette wheel (Holland
+    1975); since accuracies lie close together it is nearly uniform, `softmax` tells members apart.
     """
-    goal = fitness.weighted(**weights)
+    if goal is not None and weights:
+        raise InputError("proportional takes a goal or weights, got both; put them into the goal")
+    measure = fitness.weighted(**weights) if goal is None else goal
 
     def probabilities(score: jax.Array, living: jax.Array) -> jax.Array:
-        return _normalise(jnp.maximum(score, 0.0), living)
+        return normalise(jnp.maximum(score, 0.0), living)
 
     given = ", ".join(f"{name}={weight}" for name, weight in weights.items())
-    return _allocation(goal, probabilities, f"proportional({given})")
+    return _allocation(measure, probabilities, f"proportional({given or fitness.name_of(measure)})")
 
 
 def softmax(
-    temperature: float = 1.0, floor: float = 0.25, goal: fitness.Goal | None = None
+    temperature: float = 1.0,
+    floor: float = 0.25,
+    goal: fitness.Goal | None = None,
+    cap: float = 16.0,
 ) -> Policy:
     """Grants by the softmax of standardised fitness (Boltzmann selection, Goldberg 1990).
 
@@ -72,25 +84,82 @@ def softmax(
         temperature: standard deviations of fitness per factor e of steps.
         floor: share of the quota that is split equally.
         goal: fitness, `fitness.default` unless given.
+        cap: no member gets more than so many times the mean of the living, since nobody trains
+            beside the last one of a round.
     """
     if not temperature > 0:
         raise InputError(f"softmax needs temperature > 0, got {temperature}")
-    if not 0 <= floor <= 1:
-        raise InputError(f"softmax needs a floor between 0 and 1, got {floor}")
+    check_floor("softmax", floor, cap)
 
     def probabilities(score: jax.Array, living: jax.Array) -> jax.Array:
-        share = jnp.exp(_standardise(score, living) / temperature)
-        equal = _normalise(jnp.zeros_like(score), living)
-        return floor * equal + (1.0 - floor) * _normalise(share, living)
+        share = normalise(jnp.exp(_standardise(score, living) / temperature), living)
+        return with_floor(share, living, floor, cap)
 
-    shown = "" if goal is None else f", goal={goal.__name__}"
-    name = f"softmax({temperature=}, {floor=}{shown})"
+    name = f"softmax({temperature=}, {floor=}, {cap=}{shown(goal)})"
     return _allocation(goal or fitness.default, probabilities, name)
+
+
+def rank(pressure: float = 1.5, goal: fitness.Goal | None = None) -> Policy:
+    """Grants that fall linearly from the best to the worst; equals get equal grants.
+
+    Source: Baker 1985, Adaptive Selection Methods for Genetic Algorithms, ICGA.
+
+    Args:
+        pressure: grant of the best, in means; the worst gets `2 - pressure`. From 1 to 2.
+        goal: fitness, `fitness.default` unless given.
+    """
+    if not 1 <= pressure <= 2:
+        raise InputError(f"rank needs a pressure between 1 and 2, got {pressure}")
+
+    def probabilities(score: jax.Array, living: jax.Array) -> jax.Array:
+        ordered = jnp.sort(jnp.where(living, score, -jnp.inf))
+        below = jnp.searchsorted(ordered, score, side="left") - jnp.sum(~living)
+        upto = jnp.searchsorted(ordered, score, side="right") - jnp.sum(~living)
+        # The mean place of its equals, from 0 for the worst to 1 for the best.
+        place = (below + upto - 1) / 2 / jnp.maximum(jnp.sum(living) - 1, 1)
+        return normalise(2.0 - pressure + 2.0 * (pressure - 1.0) * place, living)
+
+    return _allocation(goal or fitness.default, probabilities, f"rank({pressure=}{shown(goal)})")
 
 
 def uniform() -> Policy:
     """Grants the living equal steps."""
-    return _allocation(lambda frame: jnp.zeros(frame.alive.shape), _normalise, "uniform()")
+    return _allocation(lambda frame: jnp.zeros(frame.alive.shape), normalise, "uniform()")
+
+
+def devices(top: int = 1, each: int | None = None, goal: fitness.Goal | None = None) -> Policy:
+    """Lets several devices share the batch of the `top` fittest members; all others have one.
+
+    Args:
+        top: how many members, at least 1; ties go to the lower slot.
+        each: devices for each of them, at least 1; None for all there are.
+        goal: fitness, `fitness.default` unless given.
+    """
+    for name, value in (("top", top), ("each", each)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InputError(f"devices needs {name} to be a whole number >= 1, got {value!r}")
+    measure = goal or fitness.default
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        del key
+        score, _ = standing(measure, plan, frame)
+        chosen = (fitness.ranks(score) < top) & (score > -jnp.inf)
+        wanted = min(each or _ALL, _ALL)
+        return plan._replace(devices=jnp.where(chosen, wanted, 1).astype(jnp.int32))
+
+    return stateless(rule, f"devices({top=}, {each=}{shown(goal)})")
+
+
+def standing(goal: fitness.Goal, plan: Plan, frame: Frame) -> tuple[jax.Array, jax.Array]:
+    """Fitness `[N]`, -inf where unknown, of the networks that `plan` leaves; and who will live."""
+    score = jnp.asarray(fitness.worst_if_dead(goal(frame), frame))[plan.parent]
+    living = jnp.asarray(frame.alive)[plan.parent] | plan.fresh
+    return jnp.where(plan.fresh, -jnp.inf, score), living
+
+
+def shown(goal: fitness.Goal | None) -> str:
+    """A goal that was given, as it stands in a policy's name."""
+    return "" if goal is None else f", goal={fitness.name_of(goal)}"
 
 
 def _allocation(
@@ -100,29 +169,51 @@ def _allocation(
 ) -> Policy:
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         del key
-        score = fitness.worst_if_dead(goal(frame), frame)[plan.parent]
-        score = jnp.where(plan.fresh, -jnp.inf, score)
-        living = jnp.asarray(frame.alive)[plan.parent] | plan.fresh
-        chance = probabilities(_fill_unknown(score), living)
+        score, living = standing(goal, plan, frame)
+        chance = probabilities(fill_unknown(score), living)
         return plan._replace(steps=integer_shares(chance, frame.quota))
 
     return stateless(rule, name)
 
 
-def _fill_unknown(score: jax.Array) -> jax.Array:
+def fill_unknown(score: jax.Array) -> jax.Array:
     """The mean of the known scores in place of -inf."""
     known = score > -jnp.inf
     count = jnp.maximum(jnp.sum(known), 1)
     return jnp.where(known, score, jnp.sum(jnp.where(known, score / count, 0.0)))
 
 
-def _normalise(share: jax.Array, living: jax.Array) -> jax.Array:
+def normalise(share: jax.Array, living: jax.Array) -> jax.Array:
     """Probabilities in proportion to `share`; equal ones if it says nothing; 0 for the dead."""
     share = jnp.where(living, share, 0.0)
     peak = jnp.max(share)
     # Dividing by the peak first keeps the sum of huge shares finite.
     share = jnp.where(peak > 0, share / jnp.where(peak > 0, peak, 1.0), living)
     return share / jnp.maximum(jnp.sum(share), 1.0)
+
+
+def check_floor(policy: str, floor: float, cap: float) -> None:
+    """Raises InputError unless `floor` is a share and `cap` a multiple of the mean."""
+    if not 0 <= floor <= 1:
+        raise InputError(f"{policy} needs a floor between 0 and 1, got {floor}")
+    if not cap >= 1:
+        raise InputError(f"{policy} needs a cap of at least 1 mean, got {cap}")
+
+
+def with_floor(share: jax.Array, living: jax.Array, floor: float, cap: float) -> jax.Array:
+    """Probabilities: `floor` of them equal, none above `cap` times the mean of the living.
+
+    What is cut off goes to the others in proportion, or equally where they have nothing.
+    """
+    equal = normalise(jnp.zeros_like(share), living)
+    share = floor * equal + (1.0 - floor) * share + _NOTHING * equal
+    most = cap / jnp.maximum(jnp.sum(living), 1)
+    ordered = -jnp.sort(-share)
+    # If the k largest are cut, the others are scaled so that all sum to 1; k is the least possible.
+    tail = jnp.cumsum(ordered[::-1])[::-1]
+    scale = (1.0 - most * jnp.arange(len(share))) / jnp.where(tail > 0, tail, 1.0)
+    fits = scale * ordered <= most * _ROUNDING
+    return jnp.minimum(share * scale[jnp.argmax(fits)], most)
 
 
 def _standardise(score: jax.Array, living: jax.Array) -> jax.Array:

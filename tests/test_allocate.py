@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from swarmjax.allocate import integer_shares, proportional, softmax, uniform
+from swarmjax.allocate import (
+    devices,
+    integer_shares,
+    proportional,
+    rank,
+    softmax,
+    uniform,
+    with_floor,
+)
 from swarmjax.fitness import weighted
 from swarmjax.policy import keep
 from swarmjax.types import InputError
@@ -17,6 +25,9 @@ POLICIES = [
     proportional(valid_loss=1.0),
     softmax(),
     softmax(temperature=0.01, floor=0.0),
+    softmax(temperature=0.1, floor=0.0, cap=1.5),
+    rank(),
+    rank(pressure=2.0),
     uniform(),
 ]
 
@@ -98,7 +109,96 @@ def test_softmax_by_hand(frames, decide):
     share = np.exp((gain - gain.mean()) / gain.std() / 2.0)
     ideal = 9000 * (0.25 / 3 + 0.75 * share / share.sum())
     assert (abs(decide(policy, frame).steps - ideal) <= 1).all()
-    assert policy.name == "softmax(temperature=2.0, floor=0.25, goal=weighted(valid_gain=1.0))"
+    assert policy.name == (
+        "softmax(temperature=2.0, floor=0.25, cap=16.0, goal=weighted(valid_gain=1.0))"
+    )
+
+
+def test_proportional_takes_any_goal(frames, decide):
+    policy = proportional(weighted(accuracy=1.0))
+    assert decide(policy, frames([0.25, 0.75])).steps.tolist() == [250, 750]
+    assert policy.name == "proportional(weighted(accuracy=1.0))"
+    with pytest.raises(InputError, match="a goal or weights, got both"):
+        proportional(weighted(accuracy=1.0), accuracy=1.0)
+
+
+def test_rank_by_hand(frames, decide):
+    # Baker: from 2 - p for the worst to p for the best, in means; two equals share their places.
+    frame = frames([0.9, 0.1, 0.5, 0.5, nan], alive=[True] * 4 + [False], quota=1200)
+    granted = decide(rank(pressure=1.5), frame).steps.tolist()
+    assert granted == [450, 150, 300, 300, 0]
+    assert decide(rank(pressure=1.0), frame).steps.tolist() == [300] * 4 + [0]
+    assert decide(rank(pressure=2.0), frame).steps.tolist() == [600, 0, 300, 300, 0]
+    assert rank(goal=weighted(accuracy=1.0)).name == (
+        "rank(pressure=1.5, goal=weighted(accuracy=1.0))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "cap", "expected"),
+    [
+        ([0.7, 0.2, 0.1, 0.0], 2.0, [0.5, 1 / 3, 1 / 6, 0.0]),
+        # Cut once, the second would be too much.
+        ([0.6, 0.34, 0.06, 0.0], 1.6, [0.4, 0.4, 0.2, 0.0]),
+        ([1.0, 0.0, 0.0, 0.0], 1.6, [0.4, 0.2, 0.2, 0.2]),
+        ([0.4, 0.3, 0.2, 0.1], 1.0, [0.25] * 4),
+        ([0.4, 0.3, 0.2, 0.1], 4.0, [0.4, 0.3, 0.2, 0.1]),
+    ],
+)
+def test_what_a_cap_cuts_off_goes_to_the_others_by_hand(share, cap, expected):
+    got = with_floor(jnp.array(share), jnp.ones(4, bool), 0.0, cap)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@given(weights, st.floats(1.0, 20.0), st.floats(0.0, 1.0))
+def test_no_one_gets_more_than_the_cap_and_order_stays(weight, cap, floor):
+    weight = np.append(weight, 0.5)
+    living = np.arange(len(weight)) != 0
+    share = np.where(living, weight, 0) / max(np.where(living, weight, 0).sum(), 1e-30)
+    got = np.asarray(with_floor(jnp.asarray(share, jnp.float32), jnp.asarray(living), floor, cap))
+    assert got[0] == 0 and got.max() <= cap / living.sum() * (1 + 1e-5)
+    np.testing.assert_allclose(got.sum(), 1.0, rtol=1e-5)
+    assert (np.diff(got[np.argsort(share, kind="stable")]) >= -1e-7).all()
+
+
+def test_the_softmax_of_a_large_swarm_is_capped(frames, decide):
+    accuracy = np.full(100, 0.1)
+    accuracy[7] = 0.9
+    steps = decide(softmax(0.1, 0.0), frames(accuracy, quota=10_000)).steps
+    assert steps[7] == 1600 and steps.sum() == 10_000
+    assert np.delete(steps, 7).min() >= 84
+
+
+def test_devices_by_hand(frames, decide):
+    frame = frames([0.2, 0.9, 0.9, nan, 0.7], alive=[True, True, True, False, True])
+    assert decide(devices(), frame).devices.tolist() == [1, 2**20, 1, 1, 1]
+    assert decide(devices(top=3, each=4), frame).devices.tolist() == [1, 4, 4, 1, 4]
+    # Who is not known, or dead, is nobody to share for.
+    assert decide(devices(top=9, each=2), frame).devices.tolist() == [2, 2, 2, 1, 2]
+    moved = keep(frame)._replace(parent=jnp.array([1, 1, 2, 2, 4], jnp.int32))
+    assert decide(devices(top=2, each=2), frame, plan=moved).devices.tolist() == [2, 2, 1, 1, 1]
+    assert decide(devices(), frame).steps.sum() == 0
+    worst = devices(each=2, goal=weighted(accuracy=-1.0))
+    assert decide(worst, frame).devices.tolist() == [2, 1, 1, 1, 1]
+    assert worst.name == "devices(top=1, each=2, goal=weighted(accuracy=-1.0))"
+
+
+def test_devices_under_jit(frames, assert_jit_agrees):
+    assert_jit_agrees(devices(top=2, each=3), frames)
+
+
+@pytest.mark.parametrize("wrong", [{"top": 0}, {"top": 1.5}, {"each": 0}])
+def test_bad_devices(wrong):
+    with pytest.raises(InputError, match="to be a whole number >= 1, got"):
+        devices(**wrong)
+
+
+def test_bad_cap_and_pressure():
+    with pytest.raises(InputError, match="a cap of at least 1 mean, got 0.5"):
+        softmax(cap=0.5)
+    for pressure in (0.9, 2.1, nan):
+        with pytest.raises(InputError, match="pressure between 1 and 2"):
+            rank(pressure)
 
 
 def test_softmax_extremes(frames, decide):
@@ -153,7 +253,14 @@ def test_grants_follow_the_network_that_will_be_in_the_slot(frames, decide):
     arrays(np.float32, 5, elements=st.floats(width=32)),
     st.lists(st.booleans(), min_size=5, max_size=5),
     st.integers(0, 10_000_000),
-    st.sampled_from([proportional(valid_x=1.0), softmax(goal=weighted(valid_x=-1.0)), uniform()]),
+    st.sampled_from(
+        [
+            proportional(valid_x=1.0),
+            softmax(goal=weighted(valid_x=-1.0)),
+            rank(goal=weighted(valid_x=1.0)),
+            uniform(),
+        ]
+    ),
 )
 def test_whatever_the_metrics_the_living_share_the_quota(frames, score, alive, quota, policy):
     metrics = {"valid_x": jnp.asarray(score)}
