@@ -11,6 +11,7 @@ import numpy as np
 from swarmjax import anomaly, fitness
 from swarmjax.policy import slots
 from swarmjax.space import Range
+from swarmjax.succession import take_over
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy, State
 
 
@@ -74,25 +75,14 @@ def _watch(frame: Frame, state: State) -> tuple[jax.Array, State]:
 
 def _replace(key: Key, plan: Plan, frame: Frame, score: Array, hit: Array, fraction: float) -> Plan:
     """Starts those who are `hit` `[N]` from the best by `score` `[N]`, -inf where not healthy."""
-    own, members = slots(frame), frame.alive.shape[0]
+    members = frame.alive.shape[0]
     parent_key, genome_key = jax.random.split(key)
     healthy = jnp.sum(score > -jnp.inf)
     parents = jnp.where(healthy > 0, jnp.maximum(1, jnp.floor(fraction * healthy)), 0)
     place = jnp.floor(jax.random.uniform(parent_key, (members,)) * parents).astype(jnp.int32)
     parent = jnp.argsort(fitness.ranks(score))[place].astype(jnp.int32)
     copied, reborn = hit & (parents > 0), hit & (parents == 0) & ~jnp.asarray(frame.alive)
-    drawn = frame.space.sample(genome_key, members)
-    genome = {
-        name: jnp.where(copied, jnp.asarray(frame.genome[name])[parent], values)
-        for name, values in plan.genome.items()
-    }
-    return plan._replace(
-        parent=jnp.where(copied, parent, plan.parent),
-        mate=jnp.where(copied | reborn, own, plan.mate),
-        operator=jnp.where(copied | reborn, 0, plan.operator),
-        fresh=plan.fresh | reborn,
-        genome={name: jnp.where(reborn, drawn[name], values) for name, values in genome.items()},
-    )
+    return take_over(genome_key, plan, frame, parent, copied, reborn)
 
 
 def _slow(plan: Plan, frame: Frame, which: Array, gene: str, factor: float) -> Plan:

@@ -45,7 +45,7 @@ class Layout(NamedTuple):
 def link(history: History, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Features `[N, F]` and edges `[E, 2]` to the nearest members by `kind` of similarity."""
     genome = history.genome()
-    features = similarity.features(history.space, genome)
+    features = np.asarray(similarity.features(history.space, genome))
     if kind == "architecture":
         # Among equal architectures the genome decides, faintly.
         shape = similarity.features(history.space, genome, history.space.structural)

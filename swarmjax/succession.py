@@ -1,0 +1,36 @@
+"""How a Plan says that a member starts from another's weights, or anew."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from swarmjax.policy import slots
+from swarmjax.types import Array, Frame, Key, Plan
+
+
+def take_over(
+    key: Key, plan: Plan, frame: Frame, parent: Array, copied: Array, reborn: Array
+) -> Plan:
+    """The Plan in which some members give up what they are and what was planned for them.
+
+    Args:
+        key: of the genes of the reborn.
+        plan: the Plan so far.
+        frame: what it answers.
+        parent: `[N]` slot that the copied take weights and genes from.
+        copied: `[N]` bool, who does.
+        reborn: `[N]` bool, who starts from new weights with new genes instead.
+    """
+    own, replaced = slots(frame), copied | reborn
+    drawn = frame.space.sample(key, own.shape[0])
+    genome = dict(plan.genome)
+    for name, values in genome.items():
+        inherited = jnp.where(copied, jnp.asarray(frame.genome[name])[parent], values)
+        genome[name] = jnp.where(reborn, drawn[name], inherited)
+    return plan._replace(
+        parent=jnp.where(copied, parent, jnp.where(reborn, own, plan.parent)),
+        mate=jnp.where(replaced, own, plan.mate),
+        operator=jnp.where(replaced, 0, plan.operator),
+        fresh=jnp.where(copied, False, plan.fresh | reborn),
+        genome=genome,
+    )
