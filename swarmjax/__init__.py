@@ -3,14 +3,19 @@
 from swarmjax import allocate, evolve, fitness, models, tasks, tune
 from swarmjax.allocate import proportional, softmax
 from swarmjax.cli import main
+from swarmjax.constraints import constrained
 from swarmjax.evolve import exploit
 from swarmjax.experiment import Experiment
 from swarmjax.fitness import weighted
+from swarmjax.halving import hyperband, successive_halving
 from swarmjax.mlp import MLP
+from swarmjax.pareto import pareto
 from swarmjax.policy import PlanError, chain
 from swarmjax.presets import preset
 from swarmjax.progress import Terminal
+from swarmjax.projection import projected_gain
 from swarmjax.result import Best
+from swarmjax.robustness import noisy
 from swarmjax.run import DivergedError, Result, replay, run
 from swarmjax.space import Space, choice, log_uniform, structure, uniform
 from swarmjax.store import open_run
@@ -35,22 +40,28 @@ __all__ = [
     "allocate",
     "chain",
     "choice",
+    "constrained",
     "evolve",
     "exploit",
     "fitness",
     "grid",
+    "hyperband",
     "log_uniform",
     "main",
     "models",
+    "noisy",
     "open_run",
+    "pareto",
     "perturb",
     "preset",
+    "projected_gain",
     "proportional",
     "random",
     "replay",
     "run",
     "softmax",
     "structure",
+    "successive_halving",
     "tasks",
     "tune",
     "uniform",

@@ -44,7 +44,9 @@ class Options:
         members: networks alive at a time.
         budget: training steps of all members together.
         model: a built-in family of networks: mlp, cnn or transformer.
-        policy: a preset: swarm, pbt, random_search or grid_search.
+        policy: a preset: swarm, pbt, random_search, grid_search, successive_halving or hyperband.
+        goal: what the preset maximises, such as 'accuracy=0.7, efficiency=0.3' or
+            'pareto(accuracy=1, parameters=-1)', with limits after it, such as ', parameters<=1e5'.
         directory: where the run is stored.
         seed: of everything random.
         dashboard: opens the dashboard beside the run.
@@ -54,6 +56,7 @@ class Options:
     budget: int | None = None
     model: str | None = None
     policy: str | None = None
+    goal: str | None = None
     directory: Path | None = None
     seed: int | None = None
     dashboard: bool = False

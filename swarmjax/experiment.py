@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from swarmjax import families, models, optimizers, store
+from swarmjax.fitness import Goal
+from swarmjax.goals import parse_goal
 from swarmjax.members import Recipe
 from swarmjax.presets import preset
 from swarmjax.rehearse import rehearse
@@ -34,6 +36,8 @@ class Experiment:
         optimizer: `optimizer(genes) -> optax transformation` from traced numbers; None for the
             built-in one, which reads learning_rate, weight_decay, momentum and optimizer.
         policy: the policy or the name of a preset.
+        goal: what the preset maximises, or a text of it as `goals.parse_goal` reads; None for the
+            preset's own. The best network is kept by validation accuracy or loss all the same.
         members: networks alive at a time.
         budget: training steps of all members together.
         round_steps: mean steps of a member in a round.
@@ -48,6 +52,7 @@ class Experiment:
     model: Callable[..., Any] | str | None = None
     optimizer: Callable[[dict[str, Any]], Any] | None = None
     policy: Policy | str = "swarm"
+    goal: Goal | str | None = None
     members: int = 64
     budget: int = 50_000
     round_steps: int = 50
@@ -74,8 +79,7 @@ def check(experiment: Experiment) -> Setup:
     _check_numbers(experiment)
     if not space.genes:
         raise InputError("the space has no gene; give it at least a learning_rate")
-    policy = experiment.policy
-    policy = preset(policy) if isinstance(policy, str) else policy
+    policy = _policy(experiment.policy, experiment.goal)
     model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
     recipe = Recipe(space, _family(model, space, task), _optimizer(experiment))
     _check_genes(experiment, recipe)
@@ -151,6 +155,15 @@ def _task(given: Task | str) -> Task:
     return TASKS[given]()
 
 
+def _policy(policy: Policy | str, goal: Goal | str | None) -> Policy:
+    goal = parse_goal(goal) if isinstance(goal, str) else goal
+    if isinstance(policy, str):
+        return preset(policy, goal)
+    if goal is not None:
+        raise InputError("goal is for presets; give it to the policies, as in sj.exploit(goal=...)")
+    return policy
+
+
 def _family(model: Callable[..., Any] | str, space: Space, task: Task) -> models.Family:
     example = task.train.x[:1]
     if isinstance(model, str):
@@ -190,9 +203,9 @@ def _check_types(experiment: Experiment) -> None:
             f"policy must be a Policy such as sj.exploit(), or a preset's name, got "
             f"{type(experiment.policy).__name__}; call the function that makes the policy"
         )
-    for name in ("model", "optimizer"):
+    for name in ("model", "optimizer", "goal"):
         value = getattr(experiment, name)
-        named = name == "model" and isinstance(value, str)
+        named = name != "optimizer" and isinstance(value, str)
         if value is not None and not named and not callable(value):
             raise InputError(f"{name} must be callable, got {type(value).__name__}")
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 
+from swarmjax import halving
 from swarmjax.allocate import proportional, uniform
 from swarmjax.evolve import exploit
+from swarmjax.fitness import Goal
 from swarmjax.policy import chain
 from swarmjax.tune import grid, perturb, random
 from swarmjax.types import InputError, Policy
 
 
-def swarm() -> Policy:
+def swarm(goal: Goal | None = None) -> Policy:
     """Steps by accuracy and efficiency, exploit and perturb: the default.
 
-    Tasks without `valid_accuracy` are judged as `fitness.accuracy` says.
+    Tasks without `valid_accuracy` are judged as `fitness.accuracy` says. A goal decides both who
+    is copied and who trains.
     """
-    return chain(exploit(), proportional(accuracy=0.7, efficiency=0.3), perturb())
+    steps = proportional(accuracy=0.7, efficiency=0.3) if goal is None else proportional(goal)
+    return chain(exploit(goal=goal), steps, perturb())
 
 
-def pbt() -> Policy:
+def pbt(goal: Goal | None = None) -> Policy:
     """Population Based Training: Jaderberg et al. 2017, arXiv:1711.09846."""
-    return chain(exploit(), uniform(), perturb())
+    return chain(exploit(goal=goal), uniform(), perturb())
 
 
 def random_search() -> Policy:
@@ -35,18 +40,41 @@ def grid_search() -> Policy:
     return chain(uniform(), grid())
 
 
-PRESETS: dict[str, Callable[[], Policy]] = {
+def successive_halving(goal: Goal | None = None) -> Policy:
+    """Random genomes, of which ever fewer train on: Jamieson and Talwalkar 2016."""
+    return chain(halving.successive_halving(goal=goal), random())
+
+
+def hyperband(goal: Goal | None = None) -> Policy:
+    """Random genomes in brackets that are halved more or less often: Li et al. 2017, JMLR 18."""
+    return chain(halving.hyperband(goal=goal), random())
+
+
+PRESETS: dict[str, Callable[..., Policy]] = {
     "swarm": swarm,
     "pbt": pbt,
     "random_search": random_search,
     "grid_search": grid_search,
+    "successive_halving": successive_halving,
+    "hyperband": hyperband,
 }
 
 
-def preset(name: str) -> Policy:
-    """The preset called `name`; raises InputError, naming all, if there is none."""
+def preset(name: str, goal: Goal | None = None) -> Policy:
+    """The preset called `name`, pursuing `goal`.
+
+    Raises:
+        InputError: there is none of that name, or it looks at no goal.
+    """
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(f"no policy is called {name!r}; {hint}known: {', '.join(PRESETS)}")
-    return PRESETS[name]()
+    if goal is None:
+        return PRESETS[name]()
+    able = [
+        known for known, make in PRESETS.items() if "goal" in inspect.signature(make).parameters
+    ]
+    if name not in able:
+        raise InputError(f"policy {name} looks at no goal; choose among {', '.join(able)}")
+    return PRESETS[name](goal=goal)

@@ -101,6 +101,7 @@ REFUSALS = {
     "unknown task": (("run", "digitz"), "neither a task"),
     "no such file": (("run", "nowhere.py"), "is not a file"),
     "unknown policy": (("run", "digits", "--policy", "pbtt"), "did you mean pbt"),
+    "unreadable goal": (("run", "digits", "--goal", "accuracy"), "goal 'accuracy' cannot be read"),
     "budget too small": (("run", "digits", "--budget", "40"), "raise budget or lower members"),
     "no members": (("run", "digits", "--members", "0"), "members must be a whole number >= 1"),
     "no run there": (("dashboard", "nowhere"), "holds no run"),

@@ -35,6 +35,11 @@ def task():
         ({"policy": sj.exploit}, "policy must be a Policy such as sj.exploit"),
         ({"policy": sj.proportional(valid_f1=1.0)}, "policy proportional.* fails.*needs valid_f1"),
         ({"policy": Policy(lambda f: (), lambda k, p, f, s: (None, s), "odd")}, "odd must return"),
+        ({"goal": 3}, "goal must be callable, got int"),
+        ({"goal": "fastest"}, "goal 'fastest' cannot be read"),
+        ({"goal": "valid_f1=1"}, "policy chain.* fails.*needs valid_f1"),
+        ({"goal": "accuracy=1", "policy": "grid_search"}, "grid_search looks at no goal"),
+        ({"goal": "accuracy=1", "policy": sj.exploit()}, "goal is for presets; give it to the pol"),
         ({"space": {"learning_rate": 1}}, "space must be a Space, got dict"),
         ({"optimizer": 3}, "optimizer must be callable, got int"),
     ],
@@ -42,6 +47,18 @@ def task():
 def test_what_is_wrong_is_named(task, changes, message):
     with pytest.raises(sj.InputError, match=message):
         check(sj.Experiment(**{"task": task, "space": SPACE} | changes))
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        "pareto(accuracy=1, parameters=-1), cost<=1e9",
+        sj.weighted(accuracy=1.0, efficiency_second=0.1),
+    ],
+)
+def test_a_goal_is_pursued_by_the_preset(task, goal):
+    name = check(sj.Experiment(task=task, space=SPACE, goal=goal)).policy.name
+    assert name.count("pareto(accuracy=1.0" if isinstance(goal, str) else goal.__name__) == 2
 
 
 class Tall(nn.Module):

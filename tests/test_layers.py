@@ -28,7 +28,7 @@ LAYERS = (
         "anomaly",
         "succession",
     },
-    {"halving", "projection", "stacks", "heal", "strain", "diversity"},
+    {"goals", "halving", "projection", "stacks", "heal", "strain", "diversity"},
     {"population", "telemetry", "store", "bus", "checkpoint", "presets"},
     {"lanes", "progress"},
     {"capacity", "frames", "trial"},

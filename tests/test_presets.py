@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from swarmjax import fitness
 from swarmjax.presets import PRESETS, preset
 from swarmjax.types import InputError
 
@@ -16,6 +17,28 @@ def test_names_say_the_chain():
     assert preset("pbt").name.startswith("chain(exploit(")
     assert preset("random_search").name == "chain(uniform(), random())"
     assert preset("grid_search").name == "chain(uniform(), grid())"
+    assert preset("successive_halving").name == (
+        "chain(successive_halving(eta=3.0, rungs=None), random())"
+    )
+    assert preset("hyperband").name == "chain(hyperband(eta=3.0), random())"
+
+
+def test_a_goal_goes_to_every_policy_that_takes_one(frames, decide):
+    goal = fitness.weighted(valid_gain=1.0)
+    gain = {"valid_gain": jnp.array([3.0, 1.0, 4.0, 0.0])}
+    frame = frames([0.1, 0.9, 0.1, 0.9], metrics=gain, round=9, remaining=1000)
+    plan = decide(preset("swarm", goal), frame)
+    assert plan.parent.tolist() == [0, 1, 2, 2]
+    assert plan.steps.tolist() == [250, 83, 334, 333]
+    assert decide(preset("pbt", goal), frame).parent[3] == 2
+    for name in ("successive_halving", "hyperband"):
+        assert "goal=weighted(valid_gain=1.0)" in preset(name, goal).name
+    assert decide(preset("successive_halving", goal), frame).steps.tolist() == [0, 0, 1000, 0]
+
+
+def test_a_goal_that_nobody_looks_at_is_refused():
+    with pytest.raises(InputError, match="random_search looks at no goal; choose among swarm, pbt"):
+        preset("random_search", fitness.default)
 
 
 @pytest.mark.parametrize("name", PRESETS)
