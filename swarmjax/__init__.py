@@ -8,6 +8,7 @@ from swarmjax.evolve import exploit
 from swarmjax.experiment import Experiment
 from swarmjax.fitness import weighted
 from swarmjax.halving import hyperband, successive_halving
+from swarmjax.mating import breed, mutate
 from swarmjax.mlp import MLP
 from swarmjax.pareto import pareto
 from swarmjax.policy import PlanError, chain
@@ -38,6 +39,7 @@ __all__ = [
     "Terminal",
     "Transformer",
     "allocate",
+    "breed",
     "chain",
     "choice",
     "constrained",
@@ -49,6 +51,7 @@ __all__ = [
     "log_uniform",
     "main",
     "models",
+    "mutate",
     "noisy",
     "open_run",
     "pareto",

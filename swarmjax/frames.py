@@ -93,6 +93,7 @@ def frame_after(
 def changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
     """Slots `[N]` whose network will not compute what the one before it did."""
     differs = np.asarray(plan.fresh | (plan.parent != np.arange(len(plan.parent))))
+    differs = differs | np.asarray(plan.operator != 0)
     for name in recipe.family.genes & set(plan.genome):
         differs = differs | np.asarray(plan.genome[name] != frame.genome[name])
     return differs

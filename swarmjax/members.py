@@ -16,9 +16,10 @@ import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from swarmjax import breed
+from swarmjax import crossover
 from swarmjax.compiling import QUICK
 from swarmjax.models import Family, Variables
+from swarmjax.resize import resize
 from swarmjax.space import Space
 from swarmjax.types import Array, Genome, Key
 
@@ -88,7 +89,7 @@ def resize_members(
         assert sizes is not None
         before = sizes(source, recipe.space.numbers(old))
         after = sizes(container, recipe.space.numbers(new))
-        params, kept = breed.resize(
+        params, kept = resize(
             parent.variables["params"], fresh.variables["params"], before, after, container
         )
         return Member({"params": params}, fresh.optimizer, jnp.where(kept, parent.step, 0))
@@ -99,6 +100,82 @@ def resize_members(
         return fresh if sizes is None else jax.vmap(one)(parents, fresh, old, new)
 
     return _by_group(mesh, group, (parents, birth, old, new))
+
+
+# Grows with the operators, runs seldom.
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=QUICK)
+def cross_members(
+    recipe: Recipe,
+    sources: tuple[Any, Any],
+    container: Any,
+    mesh: Mesh,
+    parents: tuple[Member, Member],
+    key: Key,
+    birth: Array,
+    operator: Array,
+    old: tuple[Genome, Genome],
+    new: Genome,
+) -> Member:
+    """Children `[G, L]` in `container` of parents and mates `[G, L]` by `operator` `[G, L]`.
+
+    A mate whose weights cannot be brought to the size of the parent is left out. The optimizer
+    state starts anew. Containers of parents and mates are `sources`, their genes `old`.
+    """
+    cross = partial(_crossed, recipe, sources, container, key)
+
+    def group(mine):
+        # One child at a time: only the operator that it asks for is computed.
+        return jax.lax.map(lambda child: cross(*child), mine)
+
+    return _by_group(mesh, group, (parents, birth, operator, old, new))
+
+
+def _crossed(recipe, sources, container, key, parents, birth, operator, old, new) -> Member:
+    fresh = new_member(recipe, container, key, birth, new)
+    key = jax.random.fold_in(jax.random.fold_in(key, birth), 1)
+    a, b = (parent.variables["params"] for parent in parents)
+    young, step = fresh.variables["params"], parents[0].step
+    if recipe.family.sizes is None:
+        child = crossover.combine(operator, key, a, b, None)
+    else:
+        places = zip((*sources, container), (*old, new), strict=True)
+        sizes = [recipe.family.sizes(box, recipe.space.numbers(genes)) for box, genes in places]
+        child, kept = _bred(operator, key, (a, b, young), sizes, sources, container)
+        step = jnp.where(kept, step, 0)
+    perturbed = crossover.perturb(child, young)
+    shrunk = operator == crossover.OPERATORS.index("perturb")
+    child = jax.tree.map(lambda x, y: jnp.where(shrunk, x, y), perturbed, child)
+    return Member(parents[0].variables | {"params": child}, fresh.optimizer, step)
+
+
+def _bred(operator, key, weights, sizes, sources, container):
+    """Weights of a child of padded dense layers, and whether they were inherited."""
+    (a, b, fresh), (mine, other, after) = weights, sizes
+    mate, fits = resize(b, jax.tree.map(jnp.zeros_like, a), other, mine, sources[0])
+    mate = jax.tree.map(lambda x, y: jnp.where(fits, x, y), mate, a)
+    child, kept = resize(
+        crossover.combine(operator, key, a, mate, mine), fresh, mine, after, container
+    )
+    wide, can = _united(weights, sizes, sources, container)
+    united = (operator == crossover.OPERATORS.index("union")) & can
+    return jax.tree.map(lambda x, y: jnp.where(united, x, y), wide, child), kept | united
+
+
+def _united(weights, sizes, sources, container):
+    """The union of two parents brought to the child's size, and whether that can be."""
+    (a, b, fresh), (mine, other, after) = weights, sizes
+    box = sources[0]._replace(width=sources[1].width)
+    room = {
+        name: jax.tree.map(jnp.zeros_like, b.get(name, {
+            "kernel": jnp.zeros((box.width, box.width)), "bias": jnp.zeros(box.width)
+        }))
+        for name in a
+    }  # fmt: skip
+    tall, fits = resize(b, room, other, other._replace(depth=mine.depth), box)
+    width, idempotent = mine.width + other.width, mine.idempotent & other.idempotent
+    both = mine._replace(width=width, idempotent=idempotent)
+    child, kept = resize(crossover.union(a, tall, mine.width), fresh, both, after, container)
+    return child, kept & fits
 
 
 def _by_group(mesh, function, lanes):

@@ -45,7 +45,7 @@ class Family(NamedTuple):
         build: `build(values) -> flax module` of exactly the member's architecture.
         genes: names of the genes the family reads.
         sizes: `sizes(container, numbers) -> Sizes` if `params` are padded dense layers, which
-            `breed.resize` understands; else None.
+            `resize.resize` understands; else None.
         layers: `layers(container, numbers) -> []`, the layers a member uses, which `apply` wants
             the maximum of as `deepest`; None if `apply` does not care.
         copies: whether training is faster when every member of a chunk has a copy of the batch, not

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from swarmjax.compiling import QUICK
+from swarmjax.crossover import OF_TWO, OPERATORS
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy, State, namespace
 
 
@@ -157,19 +158,13 @@ def check_plan(plan: Plan, frame: Frame) -> None:
     for field, least in (("operator", 0), ("steps", 0), ("devices", 1)):
         values = np.asarray(getattr(plan, field))
         _require(values >= least, field, values, f"must be at least {least}")
-    _check_unsupported(plan, members)
+    operator = np.asarray(plan.operator)
+    known = f"must be below {len(OPERATORS)}: {', '.join(OPERATORS)}"
+    _require(operator < len(OPERATORS), "operator", operator, known)
     granted, quota = int(np.asarray(plan.steps).sum(dtype=np.int64)), int(frame.quota)
     if granted > quota:
         raise PlanError(f"plan.steps: {granted} steps granted, but the quota is {quota}")
     _check_genome(plan, frame, members)
-
-
-def _check_unsupported(plan: Plan, members: int) -> None:
-    own = np.arange(members)
-    _require(np.asarray(plan.mate) == own, "mate", np.asarray(plan.mate), "no operator combines")
-    _require(
-        np.asarray(plan.operator) == 0, "operator", np.asarray(plan.operator), "is no operator"
-    )
 
 
 def _check_array(field: str, values: object, members: int) -> None:
@@ -185,7 +180,9 @@ def _check_source(field: str, slot: np.ndarray, plan: Plan, frame: Frame) -> Non
     members = len(slot)
     _require((slot >= 0) & (slot < members), field, slot, f"must be a slot below {members}")
     lives = np.asarray(frame.alive)[slot]
-    fine = lives | np.asarray(plan.fresh) | (slot == np.arange(members))
+    two = [OPERATORS.index(name) for name in OF_TWO] if field == "mate" else []
+    unused = (slot == np.arange(members)) & ~np.isin(plan.operator, two)
+    fine = lives | np.asarray(plan.fresh) | unused
     _require(fine, field, slot, "is dead, so its weights cannot be used")
 
 

@@ -14,8 +14,10 @@ from jax.sharding import Mesh
 
 from swarmjax import stacks
 from swarmjax.cohorts import place
-from swarmjax.members import Member, Recipe, new_members, resize_members
+from swarmjax.crossover import OF_TWO, OF_UNITS, OPERATORS
+from swarmjax.members import Member, Recipe, cross_members, new_members, resize_members
 from swarmjax.models import Architecture, architectures
+from swarmjax.policy import PlanError
 from swarmjax.types import Genome, Key, Plan
 
 # Several cohorts may work at once: `each` is `map`, or the `map` of a thread pool.
@@ -55,11 +57,13 @@ class Change(NamedTuple):
 
     Attributes:
         parent: `[N]` slot it starts from; itself where fresh.
+        mate: `[N]` slot of its second parent; its parent where there is none.
+        operator: `[N]` how they combine; 0 where nothing is to be done, or where fresh.
         containers: the swarm's, and those that join them.
         kind: `[N]` index of the container it will live in.
         architecture: `[N]` number of its architecture in this Plan.
         fresh: `[N]` bool, new weights.
-        same: `[N]` bool, its architecture is its parent's.
+        same: `[N]` bool, its architecture and weights are its parent's.
         newborn: `[N]` bool, a new network: fresh, or a child.
         birth: `[N]` birth numbers afterwards.
         old: genes before, the parents' genes.
@@ -67,6 +71,8 @@ class Change(NamedTuple):
     """
 
     parent: np.ndarray
+    mate: np.ndarray
+    operator: np.ndarray
     containers: tuple[Any, ...]
     kind: np.ndarray
     architecture: np.ndarray
@@ -98,11 +104,13 @@ class Move(NamedTuple):
     Attributes:
         slots: `[D, L]`, each on the device that will keep it; -1: none.
         origin: index of the container of their parents; -1: fresh.
-        copied: whether they are copies rather than resized.
+        mates: index of the container of their mates; -1: none.
+        copied: whether they are copies rather than resized or bred.
     """
 
     slots: np.ndarray
     origin: int
+    mates: int
     copied: bool
 
 
@@ -126,8 +134,9 @@ def apply_plan(
     """Gives every slot the weights its plan asks for: its own, its parent's, or fresh ones.
 
     A child of its parent's architecture copies weights and optimizer state. A child of another one
-    takes weights by `breed.resize` where the family allows it, else fresh ones; its optimizer state
-    starts anew either way.
+    takes weights by `resize.resize` where the family allows it, else fresh ones; a child with an
+    operator gets them by `crossover`, without a mate that does not fit. The optimizer state of
+    both starts anew.
 
     Args:
         recipe: what all members share.
@@ -138,7 +147,11 @@ def apply_plan(
         plan: checked by `policy.check_plan`.
         store: how cohorts are kept.
         each: maps over cohorts, perhaps concurrently.
+
+    Raises:
+        PlanError: an operator needs to know the units of a network that is not padded.
     """
+    _check_operators(recipe, np.asarray(plan.operator))
     change = _change(recipe, containers, swarm, genome, plan)
     row = _rows(swarm.kind, swarm.row, change)
     moving = change.newborn | ~change.same
@@ -170,23 +183,45 @@ def apply_plan(
     return Swarm(cohorts, change.containers, change.kind, row, change.birth, lineage, step, births)
 
 
+def _check_operators(recipe: Recipe, operator: np.ndarray) -> None:
+    for member in np.flatnonzero(operator) if recipe.family.sizes is None else ():
+        name = OPERATORS[operator[member]]
+        if name in OF_UNITS:
+            raise PlanError(
+                f"plan.operator: member {member} has {name}, which only the model mlp allows; "
+                "breed by average, uniform, neuron or layer"
+            )
+
+
 def _change(recipe, planned, swarm, genome, plan) -> Change:
     slots = np.arange(len(plan.parent))
     fresh = np.asarray(plan.fresh)
     parent = np.where(fresh, slots, plan.parent)
     old: Genome = {name: np.asarray(values) for name, values in genome.items()}
     new: Genome = {name: np.asarray(values) for name, values in plan.genome.items()}
-    same = ~fresh
-    for name in recipe.space.structural:
-        same &= old[name][parent] == new[name]
-    newborn = fresh | (parent != slots)
+    structure = [(old[name], new[name]) for name in recipe.space.structural]
+    same = ~fresh & _equal((before[parent] == after for before, after in structure), slots)
+    fits = _equal((before[parent] == before[plan.mate] for before, _ in structure), slots)
+    resizes = recipe.family.sizes is not None
+    operator = np.where(fresh | ~(same | resizes), 0, plan.operator)
+    two = np.isin(operator, [OPERATORS.index(name) for name in OF_TWO])
+    single = ~two | ~(fits | resizes)
+    mate, same = np.where(single, parent, plan.mate), same & (operator == 0)
+    newborn = fresh | (parent != slots) | (operator != 0)
     birth = swarm.birth.copy()
     birth[newborn] = swarm.births + np.arange(newborn.sum())
     found, index = architectures(recipe.space, new)
     wanted = [place(recipe.family, planned, architecture) for architecture in found]
     containers = tuple(dict.fromkeys((*swarm.containers, *wanted)))
     kind = np.asarray([containers.index(container) for container in wanted], np.int32)[index]
-    return Change(parent, containers, kind, index, fresh, same, newborn, birth, old, new)
+    return Change(
+        parent, mate, operator, containers, kind, index, fresh, same, newborn, birth, old, new
+    )
+
+
+def _equal(genes, slots) -> np.ndarray:
+    """Where all genes `[N]` agree."""
+    return np.logical_and.reduce([np.ones(len(slots), bool), *genes])
 
 
 def _rows(before: np.ndarray, row: np.ndarray, change: Change) -> np.ndarray:
@@ -211,11 +246,13 @@ def _awaited(swarm: Swarm, change: Change, row, moving) -> np.ndarray:
     be written concurrently.
     """
     reading = moving & ~change.fresh
-    parents = change.parent[reading]
-    sources = set(zip(swarm.kind[parents].tolist(), swarm.row[parents].tolist(), strict=True))
+    read = np.unique(np.concatenate([change.parent[reading], change.mate[reading]]))
+    sources = set(zip(swarm.kind[read].tolist(), swarm.row[read].tolist(), strict=True))
     targets = zip(change.kind.tolist(), row.tolist(), strict=True)
     overwrites = np.asarray([target in sources for target in targets])
-    return moving & overwrites | reading & (swarm.kind[change.parent] != change.kind)
+    elsewhere = swarm.kind[change.parent] != change.kind
+    elsewhere |= swarm.kind[change.mate] != change.kind
+    return moving & overwrites | reading & elsewhere
 
 
 def _moves(swarm, change: Change, row, store: Store, chosen, kind: int) -> Iterator[Move]:
@@ -223,17 +260,19 @@ def _moves(swarm, change: Change, row, store: Store, chosen, kind: int) -> Itera
     slots = np.flatnonzero(chosen & (change.kind == kind))
     slots = slots[np.argsort(row[slots], kind="stable")]
     origin = np.where(change.fresh, -1, swarm.kind[change.parent])[slots]
+    mates = np.where(change.operator != 0, swarm.kind[change.mate], -1)[slots]
     copied, devices = change.same[slots], store.mesh.size
     home = stacks.device_of(row[slots], devices)
-    for source, copies in sorted(set(zip(origin.tolist(), copied.tolist(), strict=True))):
-        alike = (origin == source) & (copied == copies)
+    kinds = np.stack([origin, mates, copied], axis=1)
+    for source, second, copies in np.unique(kinds, axis=0).tolist():
+        alike = (kinds == (source, second, copies)).all(axis=1)
         queues = [slots[alike & (home == device)] for device in range(devices)]
         for start in range(0, max(map(len, queues)), store.lane):
             lane = np.full((devices, store.lane), -1, np.int64)
             for device, queue in enumerate(queues):
                 part = queue[start : start + store.lane]
                 lane[device, : len(part)] = part
-            yield Move(lane, source, copies)
+            yield Move(lane, source, second, bool(copies))
 
 
 def _arriving(recipe, key, swarm: Swarm, change: Change, store: Store, kind, move, stack=None):
@@ -244,15 +283,25 @@ def _arriving(recipe, key, swarm: Swarm, change: Change, store: Store, kind, mov
     container = change.containers[kind]
     if move.origin < 0:
         return new_members(recipe, container, store.mesh, key, birth, new)
+    take = partial(_taken, swarm, store, real, stack)
     source, parents = swarm.containers[move.origin], change.parent[filled]
-    stack = swarm.cohorts[source] if stack is None else stack
-    rows = np.where(real, swarm.row[parents], -1).astype(np.int32)
-    near = _near(rows, store.mesh.size)
-    members = stacks.take(stack, store.mesh, rows, near)
+    members, old = take(source, parents), _select(change.old, parents)
     if move.copied:
         return members
-    old = _select(change.old, parents)
-    return resize_members(recipe, source, container, store.mesh, members, key, birth, old, new)
+    if move.mates < 0:
+        return resize_members(recipe, source, container, store.mesh, members, key, birth, old, new)
+    second, mates = swarm.containers[move.mates], change.mate[filled]
+    return cross_members(
+        recipe, (source, second), container, store.mesh, (members, take(second, mates)), key,
+        birth, change.operator[filled], (old, _select(change.old, mates)), new,
+    )  # fmt: skip
+
+
+def _taken(swarm: Swarm, store: Store, real, stack, container, slots) -> Member:
+    """The members in `slots`, which live in one container."""
+    stack = swarm.cohorts[container] if stack is None else stack
+    rows = np.where(real, swarm.row[slots], -1).astype(np.int32)
+    return stacks.take(stack, store.mesh, rows, _near(rows, store.mesh.size))
 
 
 def _near(rows: np.ndarray, devices: int) -> bool:

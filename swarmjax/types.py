@@ -33,8 +33,9 @@ class Plan(NamedTuple):
     Attributes:
         parent: `[N]` int32 slot whose weights and optimizer state it starts from (itself:
             carry on).
-        mate: `[N]` int32 slot of the second parent (itself: none, which is all that is supported).
-        operator: `[N]` int32 how parent and mate combine (0: not, the only one so far).
+        mate: `[N]` int32 slot of the second parent, for an operator that takes two.
+        operator: `[N]` int32 how parent and mate combine: index into `crossover.OPERATORS` (0:
+            the child is the parent).
         steps: `[N]` int32 training steps granted this round.
         devices: `[N]` int32 devices that share this member's batch; the trainer takes the largest
             divisor of the devices it has that is not above.

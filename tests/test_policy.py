@@ -79,6 +79,8 @@ def ints(*values):
         ("parent", ints(1, 1, 2), r"plan.parent: member 0 has 1, which is dead"),
         ("mate", ints(0, 1, 1), r"plan.mate: member 2 has 1, which is dead"),
         ("operator", ints(0, 0, -2), r"plan.operator: member 2 has -2"),
+        ("operator", ints(0, 0, 99), r"plan.operator: member 2 has 99, which must be below \d+: "),
+        ("operator", ints(0, 4, 0), r"plan.mate: member 1 has 1, which is dead"),
         ("steps", ints(1, -5, 2), r"plan.steps: member 1 has -5, which must be at least 0"),
         ("steps", ints(1000, 0, 1), r"plan.steps: 1001 steps granted, but the quota is 1000"),
         ("steps", np.full(3, 2**31 - 1, np.int32), r"steps granted, but the quota is 1000"),

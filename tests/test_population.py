@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import strategies as st
 
 import swarmjax as sj
 from swarmjax import mlp, optimizers, placement, stacks
+from swarmjax.crossover import OPERATORS
 from swarmjax.members import Recipe
-from swarmjax.models import architecture_of
+from swarmjax.models import architecture_of, flax_family
+from swarmjax.policy import PlanError
 from swarmjax.population import Store, apply_plan, empty_swarm
 from swarmjax.types import Plan
 
@@ -230,3 +233,114 @@ def test_any_plan_gives_every_slot_what_it_asked_for(parents, deep, wide, fresh,
         assert after.step[i] == member(after, i).step
     born = [i for i in range(N) if i in fresh or parents[i] != i]
     assert after.birth[born].tolist() == list(range(N, N + len(born)))
+
+
+def bred(genes, operator, mate, parent=None, **new):
+    """A plan in which members with a mate are bred by the operator."""
+    asked = plan(genes | new, parent=parent)
+    mate, own = np.asarray(mate, np.int32), np.arange(N)
+    number = OPERATORS.index(operator)
+    return asked._replace(mate=mate, operator=np.where(mate != own, number, 0).astype(np.int32))
+
+
+def mean_of(swarm, genes, slots):
+    return np.mean([np.asarray(outputs(swarm, genes, slot)) for slot in slots], axis=0)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_child_of_two_has_the_mean_of_their_weights(joined):
+    before = begin(joined=joined)
+    expected = [
+        jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *[params(before, i) for i in pair])
+        for pair in ((0, 4), (5, 1))
+    ]
+    # Member 0 carries on with 4 as a mate; member 4 starts from 5 with 1, although 4 is read.
+    wider = genome([1] * N, [8, 16, 8, 16, 16, 16])["width"]
+    asked = bred(MIXED, "average", [4, 1, 2, 3, 1, 5], [0, 1, 2, 3, 5, 5], width=wider)
+    swarm = move(before, MIXED, asked, joined)
+    for slot, mean in zip((0, 4), expected, strict=True):
+        jax.tree.map(np.testing.assert_allclose, params(swarm, slot), mean)
+        assert (member(swarm, slot).optimizer.first == 0).all(), "its optimizer starts anew"
+    assert swarm.birth.tolist() == [6, 1, 2, 3, 7, 5] and swarm.births == 8
+    assert swarm.lineage.tolist() == [0, 1, 2, 3, 5, 5]
+    assert swarm.step[[0, 4]].tolist() == begin(joined=joined).step[[0, 5]].tolist()
+
+
+def params(swarm, slot):
+    return jax.device_get(member(swarm, slot).variables["params"])
+
+
+def test_everybody_may_be_a_mate_of_everybody_at_once():
+    """Rows are read before they are written, whoever lives in them."""
+    genes = genome([2] * N, [16] * N)
+    before = begin(genes)
+    weights = [params(before, i) for i in range(N)]
+    parent, mate = [1, 2, 3, 4, 5, 0], [3, 4, 5, 0, 1, 2]
+    swarm = move(before, genes, bred(genes, "average", mate, parent))
+    for slot, pair in enumerate(zip(parent, mate, strict=True)):
+        mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *[weights[i] for i in pair])
+        jax.tree.map(np.testing.assert_allclose, params(swarm, slot), mean)
+
+
+def test_a_union_across_cohorts_is_the_mean_of_the_outputs():
+    old = genome([1, 1, 2, 2, 1, 1], [8] * N)
+    before = begin(old)
+    expected = mean_of(before, old, (0, 4))
+    asked = bred(old, "union", [4, 1, 2, 3, 4, 5], width=genome([1] * N, [16] + [8] * 5)["width"])
+    swarm = move(before, old, asked)
+    assert swarm.place(0)[0] == mlp.Box(1, 16)
+    np.testing.assert_allclose(outputs(swarm, asked.genome, 0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mate_that_does_not_fit_is_left_out():
+    """Of a deeper network nothing can be taken into a shallower one."""
+    before = begin()
+    expected = params(before, 0)
+    swarm = move(before, MIXED, bred(MIXED, "average", [2, 1, 2, 3, 4, 5]))
+    jax.tree.map(np.testing.assert_array_equal, params(swarm, 0), expected)
+
+
+def test_a_child_of_two_sizes_has_the_parents_function_with_the_mate_as_far_as_it_fits():
+    """A narrow mate is widened to the parent's size first."""
+    before = begin()
+    narrow, wide = params(before, 0), params(before, 1)
+    padded = jax.tree.map(
+        lambda x, like: np.pad(x, [(0, b - a) for a, b in zip(x.shape, like.shape, strict=True)]),
+        narrow, wide,
+    )  # fmt: skip
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, wide, padded)
+    swarm = move(before, MIXED, bred(MIXED, "average", [0, 0, 2, 3, 4, 5]))
+    jax.tree.map(np.testing.assert_allclose, params(swarm, 1), mean)
+
+
+def test_on_the_host_children_of_two_are_the_same():
+    device, host = (
+        move(begin(store=store), MIXED, bred(MIXED, "aligned", [4, 5, 2, 3, 0, 1]), store=store)
+        for store in (STORE, STORE._replace(host=True))
+    )
+    for slot in range(N):
+        assert same(member(device, slot), member(host, slot))
+
+
+def test_other_networks_breed_by_what_knows_no_units():
+    class Net(nn.Module):
+        depth: int
+        width: int
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(nn.relu(nn.Dense(self.width)(x)))
+
+    recipe = RECIPE._replace(family=flax_family(SPACE, Net, X[:1]))
+    sizes = {k: k for k in containers()}
+    start = plan(MIXED, fresh=range(N))
+    before = apply_plan(recipe, sizes, KEY, empty_swarm(N), MIXED, start, STORE)
+    weights = [params(before, i) for i in range(N)]
+    # Member 1 has another width than its mate, which is therefore left out.
+    asked = bred(MIXED, "average", [4, 0, 2, 3, 4, 5])
+    with pytest.raises(PlanError, match=r"plan.operator: member 0 has union, which only the model"):
+        apply_plan(recipe, sizes, KEY, before, MIXED, bred(MIXED, "union", asked.mate), STORE)
+    swarm = apply_plan(recipe, sizes, KEY, before, MIXED, asked, STORE)
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, weights[0], weights[4])
+    jax.tree.map(np.testing.assert_allclose, params(swarm, 0), mean)
+    jax.tree.map(np.testing.assert_array_equal, params(swarm, 1), weights[1])

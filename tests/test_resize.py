@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swarmjax import space
-from swarmjax.breed import resize
+from swarmjax.resize import resize
 from swarmjax.mlp import Box, mlp
 from swarmjax.models import Sizes
 

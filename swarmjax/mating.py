@@ -1,0 +1,149 @@
+"""Policies that write `plan.mate` and `plan.operator`: children of two parents, and mutations."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swarmjax import fitness
+from swarmjax.crossover import OF_TWO, OPERATORS
+from swarmjax.policy import slots, stateless
+from swarmjax.space import Choice, Space
+from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy
+
+MATES = ("lineage", "any")
+
+
+def breed(
+    operator: str = "average",
+    probability: float = 0.5,
+    mates: str = "lineage",
+    genes: bool = True,
+    goal: fitness.Goal | None = None,
+) -> Policy:
+    """Gives children a second parent: stands after `exploit` in a chain.
+
+    Of the members that take over another's weights, some combine them with those of a mate: the
+    best other network of the parent's own lineage, or a network drawn from the living best fifth.
+    Unrelated networks do not average well (see Ainsworth et al. 2023, arXiv:2209.04836), so without
+    a mate of the lineage the child has one parent.
+
+    Args:
+        operator: one of `crossover.OPERATORS` that takes two parents; `union` makes the child as
+            wide as both together, as far as the space goes, and narrows it to that.
+        probability: of a child to have a mate.
+        mates: `lineage` or `any`.
+        genes: whether each gene that does not shape the network comes from either parent.
+        goal: fitness, `fitness.default` unless given.
+
+    Raises:
+        InputError: an argument is none of these.
+    """
+    _check_choice("breed", "operator", operator, sorted(OF_TWO))
+    _check_choice("breed", "mates", mates, MATES)
+    _check_probability("breed", probability)
+    measure, number = goal or fitness.default, OPERATORS.index(operator)
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        own, members = slots(frame), len(frame.alive)
+        score = jnp.asarray(fitness.worst_if_dead(measure(frame), frame))
+        coins = jax.random.uniform(key, (2 + len(plan.genome), members))
+        if mates == "lineage":
+            mate = _best_relative(plan.parent, score, frame)
+        else:
+            mate = _good_other(coins[0], plan.parent, score)
+        child = (plan.parent != own) & ~plan.fresh & (coins[1] < probability)
+        child &= (mate != plan.parent) & (score[mate] > -jnp.inf)
+        genome = _crossed(coins[2:], plan, frame, mate, child) if genes else dict(plan.genome)
+        if operator == "union":
+            genome |= _widened(frame.space, frame.genome, plan.parent, mate, child, genome)
+        return plan._replace(
+            mate=jnp.where(child, mate, plan.mate),
+            operator=jnp.where(child, number, plan.operator),
+            genome=genome,
+        )
+
+    shown = "" if goal is None else f", goal={goal.__name__}"
+    return stateless(rule, f"breed({operator=}, {probability=}, {mates=}, {genes=}{shown})")
+
+
+def mutate(operator: str = "noise", probability: float = 0.5) -> Policy:
+    """Changes the weights that children take over: stands after `exploit` in a chain.
+
+    Args:
+        operator: `noise` (Gaussian), `perturb` (shrink and perturb) or `shrink`.
+        probability: of a child to be changed; one that has a mate is left alone.
+
+    Raises:
+        InputError: an argument is none of these.
+    """
+    _check_choice("mutate", "operator", operator, ("noise", "perturb", "shrink"))
+    _check_probability("mutate", probability)
+    number = OPERATORS.index(operator)
+
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        own = slots(frame)
+        child = (plan.parent != own) & ~plan.fresh & (plan.operator == 0)
+        child &= jax.random.uniform(key, own.shape) < probability
+        return plan._replace(operator=jnp.where(child, number, plan.operator))
+
+    return stateless(rule, f"mutate({operator=}, {probability=})")
+
+
+def _best_relative(parent: Array, score: jax.Array, frame: Frame) -> jax.Array:
+    """The best other network of each parent's lineage `[N]`; the parent where it has none."""
+    rank, lineage = fitness.ranks(score), jnp.asarray(frame.lineage)
+    order = jnp.lexsort((rank, lineage))
+    family = lineage[order]
+    first = jnp.searchsorted(family, lineage[parent])
+    best = order[first]
+    next_best = order[jnp.minimum(first + 1, len(order) - 1)]
+    second = jnp.where(lineage[next_best] == lineage[parent], next_best, parent)
+    return jnp.where(best == parent, second, best).astype(jnp.int32)
+
+
+def _good_other(coin: jax.Array, parent: Array, score: jax.Array) -> jax.Array:
+    """A network other than the parent `[N]`, drawn from the living best fifth."""
+    rank = fitness.ranks(score)
+    order = jnp.zeros_like(rank).at[rank].set(jnp.arange(len(rank), dtype=jnp.int32))
+    fifth = max(2, len(rank) // 5)
+    count = jnp.clip(jnp.sum(score > -jnp.inf), 1, fifth)
+    # Those who rank above all that may be drawn have one more to choose from.
+    among = jnp.maximum(count - (rank[parent] < count), 1)
+    place = jnp.floor(coin * among).astype(jnp.int32)
+    place = place + (place >= rank[parent])
+    return order[jnp.minimum(place, len(rank) - 1)]
+
+
+def _crossed(coins: jax.Array, plan: Plan, frame: Frame, mate: Array, child: Array) -> Genome:
+    genome = dict(plan.genome)
+    for i, (name, gene) in enumerate(frame.space.genes):
+        if not gene.structural:
+            theirs = jnp.asarray(frame.genome[name])[mate]
+            genome[name] = jnp.where(child & (coins[i] < 0.5), theirs, genome[name])
+    return genome
+
+
+def _widened(space: Space, before: Genome, parent: Array, mate: Array, child, genome) -> Genome:
+    """The gene `width` of each child, large enough for both parents where the space allows it."""
+    gene = space["width"] if "width" in space else None
+    if not isinstance(gene, Choice) or not gene.structural:
+        return {}
+    widths = np.asarray(gene.options, np.int32)
+    own = jnp.asarray(widths)[jnp.asarray(before["width"])]
+    wanted = own[parent] + own[mate]
+    order = np.argsort(widths, kind="stable")
+    place = jnp.searchsorted(jnp.asarray(widths[order]), wanted)
+    index = jnp.asarray(order, jnp.int32)[jnp.minimum(place, len(widths) - 1)]
+    return {"width": jnp.where(child, index, genome["width"])}
+
+
+def _check_choice(policy: str, name: str, value: str, known) -> None:
+    if value not in known:
+        raise InputError(f"{policy} needs {name} to be one of {', '.join(known)}; got {value!r}")
+
+
+def _check_probability(policy: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"{policy} needs a probability between 0 and 1, got {value}")
