@@ -225,6 +225,9 @@ def _conclude(result: Result) -> None:
     console.print(f"best ever: member {result.best.member} in round {result.best.round}: {best}")
     genes = ", ".join(f"{name}={value}" for name, value in result.best.genome.items())
     console.print(f"  with {genes}", markup=False, highlight=False)
+    for name, found in (("ensemble", result.ensemble), ("soup", result.soup)):
+        if found is not None:
+            console.print(f"{name}: {found}", markup=False, highlight=False)
     # Without an activated environment the plain name would not be found.
     program = "swarmjax" if shutil.which("swarmjax") else f"{sys.executable} -m swarmjax"
     directory = escape(str(result.directory))

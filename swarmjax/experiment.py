@@ -45,6 +45,7 @@ class Experiment:
         seed: of everything random.
         storage: keeps members on the `device` or in the memory of the `host`, from where they visit
             the devices a lane at a time; `auto` takes the host only where devices are too small.
+        ensemble: most votes of the ensemble that is chosen at the end; 0 for none, and no soup.
     """
 
     task: Task | str
@@ -59,6 +60,7 @@ class Experiment:
     directory: str | Path | None = None
     seed: int = 0
     storage: str = "auto"
+    ensemble: int = 5
 
 
 class Setup(NamedTuple):
@@ -217,6 +219,8 @@ def _check_numbers(experiment: Experiment) -> None:
             raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
     if experiment.budget >= 2**31:
         raise InputError(f"budget must be below {2**31} member-steps, got {experiment.budget}")
+    if not _whole(experiment.ensemble) or experiment.ensemble < 0:
+        raise InputError(f"ensemble must be a whole number >= 0, got {experiment.ensemble!r}")
     if experiment.storage not in ("auto", "device", "host"):
         raise InputError(f"storage must be auto, device or host, got {experiment.storage!r}")
     if not _whole(experiment.seed) or not 0 <= experiment.seed < 2**32:

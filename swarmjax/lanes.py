@@ -320,12 +320,12 @@ def evaluate(
     def outputs(x):
         return recipe.family.apply(container, member.variables, x, numbers, deepest=deepest)[0]
 
-    scores = measure(task, _in_parts(outputs, data.x, EVALUATED * task.batch), data.y)
+    scores = measure(task, in_parts(outputs, data.x, EVALUATED * task.batch), data.y)
     leaves = jax.tree.leaves((member.variables, scores["loss"]))
     return scores, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
-def _in_parts(function: Callable[[Array], jax.Array], x: Array, size: int) -> jax.Array:
+def in_parts(function: Callable[[Array], jax.Array], x: Array, size: int) -> jax.Array:
     """`function` of all examples `x` `[n, ...]`, at most `size` of them at a time."""
     if len(x) <= size:
         return function(x)

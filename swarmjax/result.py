@@ -66,15 +66,18 @@ def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> 
     return Best(model, variables["params"], variables, values, scores, member, birth, round)
 
 
-def score_on_test(setup: Setup, network: Network) -> dict[str, float]:
-    """Loss and metrics on the test examples, where the task has them."""
+def score_on(setup: Setup, network: Network, split: str) -> dict[str, float]:
+    """Loss and metrics on the examples of `valid` or `test`; none where the task lacks them."""
     task = setup.task
-    if task.test is None:
+    data = getattr(task, split)
+    if data is None:
         return {}
-    score = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2), compiler_options=QUICK)
     recipe, container = setup.recipe, network.container
-    scores, _ = score(recipe, task, container, task.test, network.genome, network.member)
-    return {f"test_{name}": float(value) for name, value in scores.items()}
+    scores, _ = _evaluate(recipe, task, container, data, network.genome, network.member)
+    return {f"{split}_{name}": float(value) for name, value in scores.items()}
+
+
+_evaluate = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2), compiler_options=QUICK)
 
 
 def stored_best(best: Best) -> tuple[dict[str, Any], dict[str, Any]]:

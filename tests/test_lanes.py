@@ -278,7 +278,7 @@ def test_many_examples_are_evaluated_in_parts_with_the_same_outputs(count):
         seen.append(len(part))
         return part.sum(axis=1, keepdims=True)
 
-    outputs = lanes._in_parts(function, x, 1024)
+    outputs = lanes.in_parts(function, x, 1024)
     np.testing.assert_allclose(outputs, x.sum(axis=1, keepdims=True))
     assert max(seen) <= 1024
 
