@@ -10,8 +10,8 @@ threshold (`THRESHOLDS`):
   average (Roberts 1959, Technometrics 1);
 - advisory, from what a round showed: `vanished`, orders of magnitude of the gradient norm below the
   swarm's median; `outlier`, robust z-score of the log loss in the swarm (Iglewicz and Hoaglin
-  1993); `gap`, the log ratio of validation to training loss while the former rises and the latter
-  falls.
+  1993); `gap`, the log ratio of validation to training loss while the former rises by a tenth and
+  the latter falls.
 
 - of resources, see `strain`: `slow`, the log step time in standard deviations above its moving
   average; `memory`, its growth as a share.
@@ -50,6 +50,8 @@ WEIGHT = 0.05
 WARMUP = 20
 # Log losses and norms are not told apart below this, nor their deviations below the next.
 _LEAST, _QUIET = 1e-3, 0.1
+# A validation loss that wavers is not rising.
+_RISEN = 1.1
 
 
 class Detector(NamedTuple):
@@ -223,7 +225,7 @@ def _gap(before: Frame, frame: Frame, trained: Array) -> Array:
     xp = namespace(frame.loss, trained)
     old, new = (each.metrics.get("valid_loss", each.loss) for each in (before, frame))
     sure = trained & xp.isfinite(new) & (frame.loss > 0) & (new > 0)
-    grows = sure & (new > old) & (frame.loss < before.loss) & (frame.birth == before.birth)
+    grows = sure & (new > _RISEN * old) & (frame.loss < before.loss) & (frame.birth == before.birth)
     ratio = xp.where(grows, new, 1.0) / xp.where(grows, frame.loss, 1.0)
     return xp.log(ratio)
 

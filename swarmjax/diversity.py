@@ -222,8 +222,3 @@ def _admitted(
 
     begun = jnp.zeros(members, bool), jnp.asarray(True)
     return jax.lax.while_loop(lambda carry: carry[1], admit, begun)[0]
-
-
-def lineages(frame: Frame) -> int:
-    """How many lineages are left among the living; on the host."""
-    return len(np.unique(np.asarray(frame.lineage)[np.asarray(frame.alive)]))

@@ -12,7 +12,6 @@ import re
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from swarmjax.types import InputError
 
@@ -32,6 +31,9 @@ def match_units(a: Params, b: Params) -> Permutations:
     Raises:
         InputError: the two are not MLPs of one architecture.
     """
+    # Here: it takes long to import, and a run needs it rarely.
+    from scipy.optimize import linear_sum_assignment
+
     hidden = _hidden(a, b)
     found = {name: np.arange(len(a[name]["bias"])) for name in hidden}
     for _ in range(_ROUNDS):

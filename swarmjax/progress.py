@@ -92,13 +92,13 @@ class Terminal:
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} member-steps"),
             TextColumn("best {task.fields[best]}"),
-            TextColumn("{task.fields[alive]} alive"),
+            TextColumn("{task.fields[alive]} alive{task.fields[lineages]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self._console,
             expand=True,
         )
-        self._task = self._bar.add_task("run", total=1, round=0, best="-", alive="-")
+        self._task = self._bar.add_task("run", total=1, round=0, best="-", alive="-", lineages="")
 
     def __enter__(self) -> Terminal:
         self._bar.start()
@@ -117,6 +117,7 @@ class Terminal:
         self._bar.update(
             self._task, completed=status.done, total=status.budget, round=status.round, best=best,
             alive=f"{status.alive}/{status.members}",
+            lineages="" if status.lineages is None else f" of {status.lineages} lineages",
         )  # fmt: skip
 
     def compiling(self, programs: Programs) -> None:

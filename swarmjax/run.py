@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import fitness, progress, resources, store, telemetry, trial
+from swarmjax import anomaly, fitness, progress, resources, store, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
+from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
 from swarmjax.policy import PlanError, chain, check_plan, keep
-from swarmjax.result import Best, describe_best, main_metric, score_on_test, stored_best
+from swarmjax.result import Best, describe_best, main_metric, score_on, stored_best
+from swarmjax.succession import lineages
 from swarmjax.train import Choices, LocalTrainer, Network
 from swarmjax.types import Array, Frame, InputError, Plan, Policy, State
 
@@ -36,12 +38,17 @@ class Result(NamedTuple):
 
     Attributes:
         best: the best network the run has seen.
+        ensemble: the best few that live after the last round, who vote; None where nobody does, or
+            none was asked for.
+        soup: the mean of the last round's best network and its relatives; None as before.
         frame: the last Frame.
         directory: where everything is stored.
         trainer: holds the weights of all members; `trainer.network(slot, frame.genome)`.
     """
 
     best: Best
+    ensemble: Ensemble | None
+    soup: Soup | None
     frame: Frame
     directory: Path
     trainer: LocalTrainer
@@ -164,6 +171,9 @@ class _Loop:
         self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
         for member in np.flatnonzero(before.alive & ~self._frame.alive):
             self._event("died", f"member {member} is no longer finite", int(member))
+        for alarm in anomaly.events(before, self._frame):
+            if alarm.kind != "nonfinite":
+                self._event(alarm.kind, alarm.text, alarm.member)
         self._keep_best()
         self._tell_programs()
         self._announce("running")
@@ -206,15 +216,27 @@ class _Loop:
                 "lower the learning rates of the space"
             )
         _, network, best = self._best
-        best = best._replace(scores=best.scores | score_on_test(self._setup, network))
+        best = best._replace(scores=best.scores | score_on(self._setup, network, "test"))
         self._writer.best(*stored_best(best))
+        together = self._together()
         self._tell_programs()
         self._display.note(str(self._told))
         text = f"{self._done()} member-steps in {self._frame.round} rounds"
         alone = "" if self._frame.alive.any() else "; nobody is left alive"
         self._event("finished", text + alone)
         self._announce("finished")
-        return Result(best, self._frame, self._setup.directory, self._trainer)
+        return Result(best, *together, self._frame, self._setup.directory, self._trainer)
+
+    def _together(self) -> tuple[Ensemble | None, Soup | None]:
+        """What the members of the last round are worth together, written down."""
+        size = self._setup.experiment.ensemble
+        if not size or not self._frame.alive.any():
+            return None, None
+        ensemble = choose_ensemble(self._setup, self._trainer, self._frame, size)
+        soup = choose_soup(self._setup, self._trainer, self._frame)
+        self._event("ensemble", str(ensemble))
+        self._event("soup", str(soup))
+        return ensemble, soup
 
     def _done(self) -> int:
         return self._setup.experiment.budget - int(self._frame.remaining)
@@ -225,7 +247,7 @@ class _Loop:
         status = store.Status(
             state, int(frame.round), self._done(), experiment.budget,
             self._best[2].scores[name] if self._best else None,
-            int(frame.alive.sum()), experiment.members, time.time(),
+            int(frame.alive.sum()), experiment.members, time.time(), lineages(frame),
         )  # fmt: skip
         self._writer.status(status)
         self._display.show(status)

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 
 from swarmjax.matching import Params, match_units, permute
 from swarmjax.space import Choice, Gene, Space
@@ -124,6 +122,9 @@ def nearest(points: np.ndarray, k: int) -> np.ndarray:
 
     `k'` is `k`, or `N - 1` where there are no more others. Nearest first.
     """
+    # Here: it takes long to import, and a run needs it rarely.
+    from scipy.spatial import KDTree
+
     members = len(points)
     k = max(0, min(k, members - 1))
     if k == 0:
@@ -155,6 +156,8 @@ def _depths(space: Space, genome: Genome) -> Array:
 
 def _pairwise(points: Array) -> Array:
     if namespace(points) is np:
+        from scipy.spatial.distance import cdist
+
         return cdist(points, points, "cityblock")
     return abs(points[:, None, :] - points[None, :, :]).sum(-1)
 

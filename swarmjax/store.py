@@ -41,7 +41,10 @@ CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER N
 
 
 class Event(NamedTuple):
-    """Something that happened: `kind` is one of started, compiled, died, best, finished, failed."""
+    """Something that happened.
+
+    `kind` is one of started, compiled, died, best, finished, failed, or of `anomaly.KINDS`.
+    """
 
     id: int
     time: float
@@ -63,6 +66,7 @@ class Status(NamedTuple):
         alive: members still finite.
         members: members in all.
         heartbeat: wall-clock seconds of the last sign of life.
+        lineages: ancestors that the living descend from, or None.
     """
 
     state: str
@@ -73,6 +77,7 @@ class Status(NamedTuple):
     alive: int
     members: int
     heartbeat: float
+    lineages: int | None = None
 
 
 class Writer:

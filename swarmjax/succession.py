@@ -1,8 +1,9 @@
-"""How a Plan says that a member starts from another's weights, or anew."""
+"""How a Plan says that a member starts from another's weights, or anew; who descends from whom."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from swarmjax.policy import slots
 from swarmjax.types import Array, Frame, Key, Plan
@@ -34,3 +35,8 @@ def take_over(
         fresh=jnp.where(copied, False, plan.fresh | reborn),
         genome=genome,
     )
+
+
+def lineages(frame: Frame) -> int:
+    """How many lineages are left among the living; on the host."""
+    return len(np.unique(np.asarray(frame.lineage)[np.asarray(frame.alive)]))

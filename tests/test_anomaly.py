@@ -165,7 +165,7 @@ def test_the_gap_needs_validation_to_rise_while_training_falls(frames):
     before = before._replace(metrics={"valid_loss": np.ones(5, np.float32)})
     after = before._replace(
         loss=np.array([0.9, 1.1, 0.9, 0.9, 0.9], np.float32),
-        metrics={"valid_loss": np.array([4.5, 4.5, 0.9, 4.5, 1.2], np.float32)},
+        metrics={"valid_loss": np.array([4.5, 4.5, 1.05, 4.5, 1.2], np.float32)},
         birth=np.array([0, 1, 2, 99, 4]),
     )
     value = anomaly.assess(before, after)["gap"]

@@ -238,11 +238,6 @@ def test_jit_agrees(frames, assert_jit_agrees):
         assert_jit_agrees(policy, frames)
 
 
-def test_lineages_of_the_living_are_counted(frames):
-    frame = frames([0.1] * 5, lineage=[3, 3, 4, 9, 4], alive=[True, True, True, False, True])
-    assert diversity.lineages(jax.tree.map(np.asarray, frame)) == 2
-
-
 def test_bad_requests():
     for make, message in (
         (lambda: shared(accuracy, 0), "radius > 0, got 0"),

@@ -112,6 +112,14 @@ def test_the_bar_works_where_there_is_no_terminal():
     last = " ".join(text.split("a decision")[1].split())
     for part in ("round 3", "1,500/20,000 member-steps", "best 0.9877", "7/8 alive"):
         assert part in last
+    assert "lineages" not in last
+
+
+def test_the_bar_counts_lineages():
+    console = Console(width=140, file=(out := io.StringIO()))
+    with Terminal(console) as display:
+        display.show(status(lineages=3))
+    assert "7/8 alive of 3 lineages" in " ".join(out.getvalue().split())
 
 
 def test_a_line_tells_what_is_being_compiled_as_long_as_it_is():

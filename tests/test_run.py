@@ -13,7 +13,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import swarmjax as sj
-from swarmjax import store, trial
+from swarmjax import anomaly, store, trial
 from swarmjax.cohorts import Costs
 from swarmjax.policy import slots, stateless
 from swarmjax.progress import Silent
@@ -63,6 +63,18 @@ def timeless(frame):
 
 def table(directory):
     return pd.read_parquet(directory / "frames")
+
+
+def test_alarms_are_told_once_and_lineages_counted(task, tmp_path, monkeypatch):
+    # Who trains is then an outlier, whatever its loss.
+    monkeypatch.setitem(anomaly.THRESHOLDS, "outlier", -1e9)
+    sj.run(setting(task, tmp_path / "run", members=4, policy="random_search", budget=150))
+    reader = sj.open_run(tmp_path / "run")
+    alarms = [event for event in reader.events() if event.kind == "outlier"]
+    assert [(event.round, event.member) for event in alarms] == [(1, member) for member in range(4)]
+    assert alarms[2].text.startswith("member 2: its loss is far above the swarm's at step 12")
+    assert reader.status().lineages == 4
+    assert (table(tmp_path / "run").alarm == anomaly.bits(["outlier"])).sum() > 4
 
 
 def test_the_budget_is_spent_to_the_last_step(first):

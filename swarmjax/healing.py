@@ -26,7 +26,8 @@ def heal(
 ) -> Policy:
     """Treats members by the alarms of `frame.alarm` and of the mean losses of rounds.
 
-    What earlier policies of the chain replaced is left alone. With no healthy member to start from,
+    Healthy are those without any of the alarms named here; advisory ones are no reason not to be a
+    parent. What earlier policies of the chain replaced is left alone. With no healthy member to start from,
     those to be replaced carry on, and the dead among them start fresh with new genes.
 
     Args:
@@ -52,7 +53,8 @@ def heal(
         score = fitness.worst_if_dead(measure(frame), frame)
         own = (plan.parent == slots(frame)) & ~plan.fresh
         hit = own & (alarm & replaced_by != 0)
-        plan = _replace(key, plan, frame, jnp.where(alarm == 0, score, -jnp.inf), hit, fraction)
+        healthy = alarm & (replaced_by | slowed_by) == 0
+        plan = _replace(key, plan, frame, jnp.where(healthy, score, -jnp.inf), hit, fraction)
         calmed = own & ~hit & (alarm & slowed_by != 0)
         return _slow(plan, frame, calmed, gene, factor) if slowed_by else plan, state
 
