@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from swarmjax import halving
 from swarmjax.allocate import proportional, uniform
-from swarmjax.evolve import exploit
+from swarmjax.bandits import bandit
+from swarmjax.evolve import exploit, regularised
 from swarmjax.fitness import Goal
 from swarmjax.policy import chain
 from swarmjax.tune import grid, perturb, random
@@ -50,6 +51,16 @@ def hyperband(goal: Goal | None = None) -> Policy:
     return chain(halving.hyperband(goal=goal), random())
 
 
+def pb2(goal: Goal | None = None) -> Policy:
+    """PBT whose explore is a bandit: Parker-Holder et al. 2020, arXiv:2002.02518."""
+    return chain(exploit(goal=goal), uniform(), bandit(goal=goal))
+
+
+def regularised_evolution(goal: Goal | None = None) -> Policy:
+    """The oldest give way to children of another structure: Real et al. 2019, arXiv:1802.01548."""
+    return chain(regularised(goal=goal), uniform(), perturb())
+
+
 PRESETS: dict[str, Callable[..., Policy]] = {
     "swarm": swarm,
     "pbt": pbt,
@@ -57,6 +68,8 @@ PRESETS: dict[str, Callable[..., Policy]] = {
     "grid_search": grid_search,
     "successive_halving": successive_halving,
     "hyperband": hyperband,
+    "pb2": pb2,
+    "regularised_evolution": regularised_evolution,
 }
 
 
