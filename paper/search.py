@@ -1,0 +1,171 @@
+"""Searches without a run directory: many seeds of one policy after another in one process.
+
+Seeds share every compiled program, since what differs is traced. As in `swarmjax.run`, the network
+that is tested is the best one ever seen by validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from swarmjax import ensemble, fitness
+from swarmjax.cohorts import Costs
+from swarmjax.experiment import Experiment, Setup, check
+from swarmjax.frames import first_frame
+from swarmjax.policy import check_plan, keep
+from swarmjax.result import main_metric, score_on
+from swarmjax.space import Space
+from swarmjax.succession import lineages
+from swarmjax.tasks import Task
+from swarmjax.train import Choices, LocalTrainer, Network
+from swarmjax.types import Frame, Plan, Policy, State
+
+
+class Case(NamedTuple):
+    """What is searched, and with how much.
+
+    Attributes:
+        task: what networks learn.
+        space: genes.
+        members: networks alive at a time.
+        steps: member-steps, divided by the members.
+        round_steps: mean steps of a member in a round.
+    """
+
+    task: Task
+    space: Space
+    members: int
+    steps: int
+    round_steps: int
+
+    @property
+    def budget(self) -> int:
+        """Member-steps in all."""
+        return self.members * self.steps
+
+
+class Outcome(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        curve: `[rounds]` best validation score so far after each round.
+        valid: best validation score.
+        test: test score of that network.
+        last: test score of the best network of the last round.
+        ensemble: test score of the greedy ensemble of five of the last round.
+        soup: test score of the lineage soup of the last round.
+        lineages: of the last round.
+    """
+
+    curve: list[float]
+    valid: float
+    test: float
+    last: float
+    ensemble: float
+    soup: float
+    lineages: int
+
+
+class Best(NamedTuple):
+    """A network, what it was chosen by, and its validation metrics."""
+
+    score: float
+    scores: dict[str, float]
+    network: Network
+
+
+# One program for all architectures, the same for every seed: seeds need no program of their own.
+ONE_PROGRAM = Choices(Costs(compile_seconds=1e9))
+
+# Of the ensemble.
+VOTES = 5
+
+
+class Search:
+    """One case and one policy, compiled once; call it with a seed."""
+
+    def __init__(self, case: Case, policy: Policy):
+        self._case = case
+        experiment = Experiment(
+            task=case.task, space=case.space, policy=policy, members=case.members,
+            budget=case.budget, round_steps=case.round_steps,
+        )  # fmt: skip
+        self._setup: Setup = check(experiment)
+        update = partial(_update, policy)
+        self._update: Callable[..., tuple[Plan, State]] = update if policy.host else jax.jit(update)
+
+    def __call__(self, seed: int) -> Outcome:
+        """The search with this seed, which draws genes, weights, batches and decisions."""
+        case, setup = self._case, self._setup
+        trainer, genome = _trainer(setup, seed), case.space.draw(seed, case.members)
+        frame = _budgeted(
+            case, first_frame(setup.recipe, case.task, case.members, genome), case.budget
+        )
+        state, curve, best = setup.policy.init(frame), [], None
+        while frame.remaining > 0:
+            plan, state = self._update(_bits(seed, int(frame.round)), frame, state)
+            plan = jax.tree.map(np.asarray, plan)
+            if frame.round == 0:
+                plan = plan._replace(fresh=np.ones(case.members, bool))
+            check_plan(plan, frame)
+            after = trainer.round(plan, frame)
+            frame = _budgeted(case, after, int(after.remaining))
+            best = _better(trainer, frame, best)
+            curve.append(best.scores[main_metric(case.task)] if best else float("nan"))
+        assert best is not None
+        return _outcome(setup, trainer, frame, best, curve)
+
+
+def _trainer(setup: Setup, seed: int) -> LocalTrainer:
+    experiment = setup.experiment
+    return LocalTrainer(
+        setup.recipe, setup.task, members=experiment.members, budget=experiment.budget, seed=seed,
+        choices=ONE_PROGRAM,
+    )  # fmt: skip
+
+
+def _update(policy: Policy, bits, frame: Frame, state: State) -> tuple[Plan, State]:
+    key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
+    return policy.update(key, keep(frame), frame, state)
+
+
+def _bits(seed: int, round: int) -> np.ndarray:
+    return np.random.SeedSequence(seed, spawn_key=(round,)).generate_state(2, np.uint32)
+
+
+def _budgeted(case: Case, frame: Frame, remaining: int) -> Frame:
+    quota = min(remaining, case.members * case.round_steps)
+    return frame._replace(
+        remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
+    )
+
+
+def _better(trainer: LocalTrainer, frame: Frame, best: Best | None) -> Best | None:
+    """The best network of this round if it beats the one before."""
+    scores = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
+    slot = int(scores.argmax())
+    if scores[slot] <= (-np.inf if best is None else best.score):
+        return best
+    found = {name: float(values[slot]) for name, values in frame.metrics.items()}
+    return Best(float(scores[slot]), found, trainer.network(slot, frame.genome))
+
+
+def _outcome(setup: Setup, trainer, frame: Frame, best: Best, curve: list[float]) -> Outcome:
+    name = main_metric(setup.task)
+    tested = name.replace("valid", "test")
+    together = ensemble.choose_ensemble(setup, trainer, frame, VOTES)
+    last = _better(trainer, frame, None)
+    return Outcome(
+        curve=curve,
+        valid=best.scores[name],
+        test=score_on(setup, best.network, "test")[tested],
+        last=float("nan") if last is None else score_on(setup, last.network, "test")[tested],
+        ensemble=together.scores[tested],
+        soup=ensemble.choose_soup(setup, trainer, frame).scores[tested],
+        lineages=lineages(frame),
+    )
