@@ -135,7 +135,7 @@ def _train(recipe, task, data, deck, key, cases: Cases):
     import jax
     import jax.numpy as jnp
 
-    from swarmjax import lanes
+    from swarmjax import training
     from swarmjax.members import new_member
 
     container = recipe.family.contain((("depth", 2), ("width", 32)))
@@ -145,7 +145,7 @@ def _train(recipe, task, data, deck, key, cases: Cases):
 
     def one(batch, t, key, case, member):
         batch, genome, member = suffer(batch, t, task.outputs, case, member)
-        return lanes.step(recipe, task, container, None, batch, key, True, genome, member)
+        return training.step(recipe, task, container, None, batch, key, True, genome, member)
 
     def body(members, now):
         t, rows = now

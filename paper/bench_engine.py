@@ -7,28 +7,11 @@ are paid by whoever needs them and reported apart. It ends with a line for each 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from paper.measure import (
-    BUSY,
-    ROOT,
-    Bar,
-    Row,
-    load,
-    machine_facts,
-    machine_name,
-    measure_row,
-    progress,
-    write_json,
-)
+from paper.benchmark import benchmark
+from paper.measure import Row
 from paper.memory import memory
 from paper.mixed import mixed
 from paper.throughput import cnn, gpu, loops, torch
@@ -50,54 +33,8 @@ ROWS: dict[str, Row] = {
 
 
 def main(arguments: Sequence[str] | None = None, rows: Mapping[str, Row] = ROWS) -> int:
-    """Measures the chosen rows, writes the JSON, prints table and bars; the process's exit code."""
-    options = parse(arguments, rows)
-    facts = machine_facts()
-    out = options.out or ROOT / "paper" / "results" / f"engine-{machine_name(facts)}.json"
-    bars: list[Bar] = []
-    records: dict[str, Any] = {}
-    for name in options.only or rows:
-        warn_if_busy(name)
-        some, records[name] = measure_row(rows[name], options.quick)
-        bars += some
-        # After every row: what took an hour must survive what comes next.
-        write_json(out, {"machine": facts, "quick": options.quick, "rows": records})
-    Console().print(table(bars, records))
-    progress(f"every figure is in {out}")
-    print("\n".join(bar.line() for bar in bars))
-    return 0 if bars and all(bar.met for bar in bars) else 1
-
-
-def parse(arguments: Sequence[str] | None, rows: Mapping[str, Row]) -> argparse.Namespace:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m paper.bench_engine")
-    parser.add_argument("--quick", action="store_true", help="fewer cases and repeats")
-    parser.add_argument(
-        "--only", nargs="+", choices=sorted(rows), metavar="ROW", help=", ".join(rows)
-    )
-    parser.add_argument("--out", type=Path, help="JSON file; default in paper/results")
-    return parser.parse_args(arguments)
-
-
-def warn_if_busy(row: str) -> None:
-    """Tells that a row begins, and if its figures will be worth little."""
-    busy = f"; the load is {load():.1f}, so figures are worth little" if load() > BUSY else ""
-    progress(f"row {row}{busy}")
-
-
-def table(bars: Sequence[Bar], records: Mapping[str, Any]) -> Table:
-    """All bars, with the seconds that their rows took and the machine's load before and after."""
-    grid = Table("figure", "value", "target", "", "row", "took", "load")
-    grid.columns[0].no_wrap = True
-    rows = {bar["name"]: name for name, record in records.items() for bar in record["bars"]}
-    for bar in bars:
-        name, record = rows[bar.name], records[rows[bar.name]]
-        value = "-" if bar.value is None else f"{bar.value:.3g}"
-        verdict = bar.reason or ("met" if bar.met else "missed")
-        took = f"{record['seconds']:.0f} s"
-        busy = f"{record['load_before']:.1f}, {record['load_after']:.1f}"
-        grid.add_row(bar.name, value, str(bar.target), escape(verdict), name, took, busy)
-    return grid
+    """The benchmark's command; the process's exit code."""
+    return benchmark("engine", rows, arguments)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class Search:
         )
         state, curve, best = setup.policy.init(frame), [], None
         while frame.remaining > 0:
-            plan, state = self._update(_bits(seed, int(frame.round)), frame, state)
+            plan, state = self._update(_bits(seed, int(frame.round) + 1), frame, state)
             plan = jax.tree.map(np.asarray, plan)
             if frame.round == 0:
                 plan = plan._replace(fresh=np.ones(case.members, bool))

@@ -1,6 +1,6 @@
 """Train, watch and steer a swarm of neural networks on one host, as vectorised JAX programs."""
 
-from swarmjax import allocate, anomaly, evolve, fitness, models, similarity, tasks, tune
+from swarmjax import allocate, anomaly, diversity, evolve, fitness, models, similarity, tasks, tune
 from swarmjax.allocate import proportional, softmax
 from swarmjax.bandits import bandit
 from swarmjax.cli import main
@@ -51,6 +51,7 @@ __all__ = [
     "choice",
     "constrained",
     "differential",
+    "diversity",
     "evolve",
     "exploit",
     "fitness",

@@ -19,6 +19,7 @@ threshold (`THRESHOLDS`):
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -260,3 +261,18 @@ def events(before: Frame, frame: Frame, flags: Flags | None = None) -> list[Even
                 step, value = int(flags.step[member, i]), float(flags.value[member, i])
             found.append(Event(kind, member, int(frame.round), step, value, THRESHOLDS[kind]))
     return found
+
+
+def told(found: Sequence[Event], most: int = 16) -> list[tuple[str, str, int | None]]:
+    """Kind, text and member of every line worth writing down: at most so many of a kind.
+
+    How many more there were is told in a line of no member; the Frame shows them all.
+    """
+    lines, count = [], Counter(event.kind for event in found)
+    written: Counter[str] = Counter()
+    for event in found:
+        written[event.kind] += 1
+        if written[event.kind] <= most:
+            lines.append((event.kind, event.text, event.member))
+    more = [(kind, n - most) for kind, n in count.items() if n > most]
+    return lines + [(kind, f"and {n} members more: {kind}", None) for kind, n in more]

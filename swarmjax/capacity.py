@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend.core import Literal, jaxprs_in_params
 from jax.sharding import Mesh
 
-from swarmjax import lanes, placement, resources, stacks
+from swarmjax import lanes, placement, resources, stacks, training
 from swarmjax.members import Member, Recipe, new_member
 from swarmjax.tasks import Data, Task
 from swarmjax.types import Genome, InputError
@@ -72,7 +72,9 @@ def reckon(
         scaled = {kind: -(-n * members // total) for kind, n in counts.items()}
         layout = placement.make_layout(max(scaled.values()), mesh)
         state = sum(stacks.room(n, mesh.size) * sizes[kind] for kind, n in scaled.items())
-        lane = layout.chunk * (2 * layout.chunks * sizes[largest] + active)
+        # Of every step the loss and the gradient norm, as they are made and as they are given.
+        steps = 2 * 8 * lanes.DECK
+        lane = layout.chunk * (layout.chunks * (2 * sizes[largest] + steps) + active)
         return Need(mesh.size * state, data, mesh.size * lane)
 
     return need
@@ -155,9 +157,9 @@ def _activations(recipe: Recipe, task: Task, container, genes, member: Member) -
     """Bytes that training or evaluating one member takes besides its state, as if unfused."""
     x, y = (jax.ShapeDtypeStruct((task.batch, *a.shape[1:]), a.dtype) for a in task.train)
     batch: Any = Data(x, y)  # pyright: ignore[reportArgumentType]
-    step = partial(lanes.step, recipe, task, container, None)
+    step = partial(training.step, recipe, task, container, None)
     trained = jax.make_jaxpr(step)(batch, jax.random.key(0), True, genes, member)
-    score = partial(lanes.evaluate, recipe, task, container)
+    score = partial(training.evaluate, recipe, task, container)
     evaluated = jax.make_jaxpr(score)(task.valid, genes, member)
     return _bytes(batch) + max(_most_alive(made.jaxpr) for made in (trained, evaluated))
 

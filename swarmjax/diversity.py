@@ -32,6 +32,21 @@ def by_architecture(frame: Frame) -> Array:
     return similarity.architecture_edit(frame.space, frame.genome)
 
 
+def by_outputs(frame: Frame) -> Array:
+    """How differently members see the same examples, `[N, N]`: `similarity.cka`."""
+    return similarity.cka(frame.descriptor)
+
+
+def by_predictions(frame: Frame) -> Array:
+    """Share of examples that two members put into different classes, `[N, N]`.
+
+    Members that were not evaluated yet are alike.
+    """
+    xp = namespace(frame.descriptor)
+    known = xp.where(xp.isfinite(frame.descriptor), frame.descriptor, 0.0)
+    return similarity.disagreement(known.argmax(axis=-1), known.shape[-1])
+
+
 def shared(goal: Goal, radius: float, distance: Distance = by_genes) -> Goal:
     """`goal` divided by how crowded a member's neighbourhood is: fitness sharing.
 

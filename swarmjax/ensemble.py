@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax import fitness, lanes
+from swarmjax import fitness, training
 from swarmjax.compiling import QUICK
 from swarmjax.data import Data
 from swarmjax.experiment import Setup
@@ -171,7 +171,7 @@ def _prediction(recipe, task: Task, container, x, genome, variables) -> jax.Arra
         made = recipe.family.apply(container, variables, x, numbers)[0]
         return made if task.valid.kind == "numbers" else jax.nn.softmax(made, axis=-1)
 
-    return lanes.in_parts(outputs, x, lanes.EVALUATED * task.batch)
+    return training.in_parts(outputs, x, training.EVALUATED * task.batch)
 
 
 def _as_outputs(task: Task, prediction: Array) -> jax.Array:

@@ -10,12 +10,14 @@ import jax
 import numpy as np
 
 from swarmjax import anomaly
+from swarmjax.anomaly import Flags
 from swarmjax.lanes import Report
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.population import Swarm
 from swarmjax.space import Choice
 from swarmjax.tasks import Task
+from swarmjax.training import probed
 from swarmjax.types import Array, Frame, Genome, Plan
 
 
@@ -44,7 +46,8 @@ def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Fra
         round=zero, quota=zero, remaining=zero, loss=unknown, metrics=metrics,
         gradient_norm=unknown, steps=zeros, total_steps=zeros, alive=np.ones(members, bool),
         alarm=zeros, cost=step_costs(recipe, task, genome), parameters=parameters, bytes=size,
-        seconds=unknown, genome={k: np.asarray(v) for k, v in genome.items()},
+        seconds=unknown, descriptor=np.full((members, *probed(task)), np.nan, np.float16),
+        genome={k: np.asarray(v) for k, v in genome.items()},
         birth=none, lineage=none, space=recipe.space,
     )  # fmt: skip
 
@@ -56,8 +59,12 @@ def frame_after(
     plan: Plan,
     frame: Frame,
     reports: Iterable[LaneReport],
+    flags: Flags,
 ) -> Frame:
-    """The Frame of a finished round; members that did nothing show what their parent showed."""
+    """The Frame of a finished round; members that did nothing show what their parent showed.
+
+    `flags` `[N]` are the alarms of single steps.
+    """
     parent = np.where(plan.fresh, np.arange(len(plan.parent)), plan.parent)
 
     def inherit(values):
@@ -68,10 +75,11 @@ def frame_after(
     untrained = swarm.step == 0
     loss[untrained] = norm[untrained] = seconds[untrained] = np.nan
     metrics = {name: inherit(values) for name, values in frame.metrics.items()}
+    descriptor = inherit(frame.descriptor)
     for places, report, took in reports:
         real = places >= 0
         slots = places[real]
-        alive[slots] = report.finite[real]
+        alive[slots], descriptor[slots] = report.finite[real], report.descriptor[real]
         for name, values in report.metrics.items():
             metrics[f"valid_{name}"][slots] = values[real]
         steps = plan.steps[slots]
@@ -85,9 +93,9 @@ def frame_after(
         round=np.asarray(frame.round + 1, np.int32), remaining=remaining,
         loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
         alive=alive, cost=cost, parameters=parameters, bytes=size, seconds=seconds,
-        genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
+        descriptor=descriptor, genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
     )  # fmt: skip
-    return after._replace(alarm=anomaly.alarms(frame, after))
+    return after._replace(alarm=anomaly.alarms(frame, after, flags))
 
 
 def changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:

@@ -124,7 +124,7 @@ def select(score: Array, kept: Array, living: Array, member: Array, keeps: Array
         keeps: `[B]` how many to keep.
     """
 
-    def best(mine: jax.Array, most: jax.Array) -> jax.Array:
+    def best(mine: jax.Array, most: Array) -> jax.Array:
         able = mine & living & kept
         able = jnp.where(jnp.any(able), able, mine & living)
         return able & (fitness.ranks(jnp.where(able, score, -jnp.inf)) < most)

@@ -27,8 +27,8 @@ def heal(
     """Treats members by the alarms of `frame.alarm` and of the mean losses of rounds.
 
     Healthy are those without any of the alarms named here; advisory ones are no reason not to be a
-    parent. What earlier policies of the chain replaced is left alone. With no healthy member to start from,
-    those to be replaced carry on, and the dead among them start fresh with new genes.
+    parent. What earlier policies of the chain replaced is left alone. Where no healthy member is to
+    be had, those to be replaced carry on, and the dead among them start fresh with new genes.
 
     Args:
         replace: alarms that make a member start from one of the best healthy members.

@@ -9,29 +9,29 @@ whoever shares its lane. A group of several devices splits every batch among the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from swarmjax import stacks
+from swarmjax.anomaly import Detector
+from swarmjax.data import Data
 from swarmjax.members import Member, Recipe, new_members
 from swarmjax.placement import Layout
 from swarmjax.population import Swarm
 from swarmjax.space import Choice
-from swarmjax.tasks import Data, Task, measure
+from swarmjax.tasks import Task
+from swarmjax.training import evaluate, probed, step
 from swarmjax.types import Array, Genome, Key
+from swarmjax.watch import Series, no_detector, no_flags, watch
 
 # Rows of the table of batches that one call may use; longer grants take several calls.
-DECK = 256
-
-# Training batches that a member is evaluated on at a time: about the memory of a training step.
-EVALUATED = 4
+DECK = 1024
 
 
 class Engine(NamedTuple):
@@ -60,12 +60,18 @@ class Report(NamedTuple):
         gradient_norm: sum of the gradient norm over the steps taken.
         metrics: name -> validation metric after the last step.
         finite: losses, gradients and all weights are finite.
+        descriptor: `[L, P, C]` as in `Frame`.
+        detector: what is remembered of the steps; None within compiled programs.
+        flags: alarms of the steps; None as well.
     """
 
     loss: Array
     gradient_norm: Array
     metrics: Mapping[str, Array]
     finite: Array
+    descriptor: Array
+    detector: Any = None
+    flags: Any = None
 
 
 def place_data(data: tuple[Data, Data], mesh: Mesh) -> tuple[Data, Data]:
@@ -92,6 +98,7 @@ def train_cohort(
     lanes: Sequence[np.ndarray],
     genome: Genome,
     steps: np.ndarray,
+    detector: Detector,
 ) -> tuple[Member, list[Report]]:
     """Trains and evaluates members of one cohort.
 
@@ -103,6 +110,7 @@ def train_cohort(
         lanes: slots `[G, L]` of it to train and evaluate, -1 for none; from `placement.schedule`.
         genome: `[N]` genes.
         steps: `[N]` grants; 0 only evaluates.
+        detector: `[N]` what is remembered of every member's steps.
 
     Returns:
         The cohort afterwards, and a Report for every lane.
@@ -118,29 +126,31 @@ def train_cohort(
         genes = {name: np.asarray(values)[filled] for name, values in genome.items()}
         granted = np.where(real, steps[filled], 0)
         members = stacks.take(stack, layout.mesh, rows, near)
+        seen = jax.tree.map(lambda values, at=filled: values[at], detector)
         members, report = _run_lane(
-            engine, layout, container, real, members, swarm.birth[filled], genes, granted
+            engine, layout, container, real, members, swarm.birth[filled], genes, granted, seen
         )
         stack = stacks.put(stack, layout.mesh, rows, members, near)
         reports.append(report)
     return stack, reports
 
 
-def _run_lane(engine, layout, container, real, members, birth, genes, steps):
+def _run_lane(engine, layout, container, real, members, birth, genes, steps, detector):
     busy = real.reshape(layout.groups, layout.chunks, layout.chunk).any(axis=2)
     chunks = busy.sum(axis=1).astype(np.int32)
     static = (engine.recipe, engine.task, layout, container)
     shared = (place_data(engine.data, layout.mesh), engine.key)
-    parts, total = max(1, -(-int(steps.max()) // DECK)), None
+    parts, reports = max(1, -(-int(steps.max()) // DECK)), []
+    flags = no_flags(steps.shape)
     for part in range(parts):
         left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)
-        members, report = train_lane(
+        members, report, series = train_lane(
             *static, *shared, engine.decks(part), np.asarray(part + 1 == parts),
             members, birth, genes, left, chunks,
         )  # fmt: skip
-        report = jax.device_get(report)
-        total = report if total is None else _join(total, report)
-    return members, total
+        detector, flags = jax.device_get(watch(detector, flags, series, left))
+        reports.append(jax.device_get(report))
+    return members, reduce(_join, reports)._replace(detector=detector, flags=flags)
 
 
 def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
@@ -156,11 +166,18 @@ def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread),
         new_members.eval_shape(recipe, container, mesh, engine.key, numbers, genes),
     )
-    train_lane.lower(
+    lowered = train_lane.lower(
         recipe, engine.task, layout, container, place_data(engine.data, mesh), engine.key,
         np.zeros((DECK, engine.task.batch), np.int32), np.asarray(True),
         members, numbers, genes, numbers, numbers[:, 0],
-    ).compile()  # fmt: skip
+    )  # fmt: skip
+    lowered.compile()
+    series = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread),
+        lowered.out_info[2],
+    )
+    shape = numbers.shape
+    watch.lower(no_detector(shape), no_flags(shape), series, numbers).compile()
 
 
 def _join(before: Report, after: Report) -> Report:
@@ -184,7 +201,7 @@ def train_lane(
     genome: Genome,
     steps: Array,
     chunks: Array,
-) -> tuple[Member, Report]:
+) -> tuple[Member, Report, Series]:
     """Trains the members `[G, L]` of a lane for `steps` `[G, L]` each: one program.
 
     They are evaluated if this is the `last` call of a lane. `chunks` `[G]` are in use.
@@ -193,7 +210,9 @@ def train_lane(
     def shard(shared, mine, count):
         split = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[2:]), mine)
         run = partial(_train_chunk, recipe, task, layout.mesh, container, shared)
-        out = _walk(run, split, count[0], _blank(task, split[1].shape))
+        shape = split[1].shape
+        nothing = _blank(task, shape), jnp.zeros((*shape, DECK))
+        out = _walk(run, split, count[0], (nothing[0], Series(nothing[1], nothing[1])))
         return jax.tree.map(lambda a: a.reshape(1, -1, *a.shape[2:]), out)
 
     return jax.shard_map(
@@ -207,7 +226,7 @@ def train_lane(
 
 
 def _walk(run, chunks, count, blank):
-    """`run` on the first `count` chunks; the others keep their members and report `blank`.
+    """`run` on the first `count` chunks; the others keep their members and give what is `blank`.
 
     The count is traced, so the compiler cannot take a loop of one chunk apart: every lane then runs
     the same instructions, and gives the same bits, however many chunks it has.
@@ -224,17 +243,18 @@ def _walk(run, chunks, count, blank):
         write = partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
         return jax.tree.map(write, done, new)
 
-    return jax.lax.fori_loop(0, count, body, (members, blank))
+    return jax.lax.fori_loop(0, count, body, (members, *blank))
 
 
 def _blank(task: Task, shape: tuple[int, ...]) -> Report:
     """A report of zeros; made by hand, since tracing a chunk for its shapes would take as long."""
     zeros = jnp.zeros(shape)
     metrics = {name: zeros for name in ("loss", *task.metrics)}
-    return Report(zeros, zeros, metrics, jnp.zeros(shape, bool))
+    descriptor = jnp.zeros((*shape, *probed(task)), jnp.float16)
+    return Report(zeros, zeros, metrics, jnp.zeros(shape, bool), descriptor)
 
 
-def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, Report]:
+def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, Report, Series]:
     (train, valid), key, deck, last = shared
     members, birth, genome, steps = mine
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, birth)
@@ -244,22 +264,27 @@ def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, R
     one_step = jax.vmap(partial(step, recipe, task, container, deepest), (batched, 0, 0, 0, 0))
 
     def body(i, carry):
-        members, loss, norm = carry
+        members, loss, norm, series = carry
         batch = _split(mesh, Data(train.x[deck[i]], train.y[deck[i]]))
         if copies:
             copied = jnp.broadcast_to(batch.x[None], (len(steps), *batch.x.shape))
             # Else the compiler would join the members' products into one, and turn weights about.
             batch = batch._replace(x=jax.lax.optimization_barrier(copied))
         members, new_loss, new_norm = one_step(batch, keys, i < steps, genome, members)
-        return members, loss + new_loss, norm + new_norm
+        write = partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+        series = jax.tree.map(write, series, Series(new_loss, new_norm))
+        return members, loss + new_loss, norm + new_norm, series
 
-    zero = jnp.zeros(len(steps))
-    members, loss, norm = jax.lax.fori_loop(0, jnp.max(steps), body, (members, zero, zero))
+    zero, empty = jnp.zeros(len(steps)), jnp.zeros((DECK, len(steps)))
+    begun = members, zero, zero, Series(empty, empty)
+    members, loss, norm, series = jax.lax.fori_loop(0, jnp.max(steps), body, begun)
     score = jax.vmap(partial(evaluate, recipe, task, container, valid, deepest=deepest))
     nothing = _blank(task, steps.shape)
-    blank = nothing.metrics, nothing.finite
-    metrics, finite = jax.lax.cond(last, score, lambda *_: blank, genome, members)
-    return members, Report(loss, norm, metrics, finite & jnp.isfinite(loss) & jnp.isfinite(norm))
+    blank = nothing.metrics, nothing.finite, nothing.descriptor
+    metrics, finite, descriptor = jax.lax.cond(last, score, lambda *_: blank, genome, members)
+    finite &= jnp.isfinite(loss) & jnp.isfinite(norm)
+    report = Report(loss, norm, metrics, finite, descriptor)
+    return members, report, jax.tree.map(jnp.transpose, series)
 
 
 def _split(mesh: Mesh, batch: Data) -> Data:
@@ -273,64 +298,3 @@ def _deepest(recipe: Recipe, container: Any, genome: Genome) -> Any:
     if layers is None:
         return None
     return jnp.max(jax.vmap(lambda genes: layers(container, recipe.space.numbers(genes)))(genome))
-
-
-def step(
-    recipe: Recipe,
-    task: Task,
-    container: Any,
-    deepest: Any,
-    batch: Data,
-    key: Key,
-    active: Any,
-    genome: Genome,
-    member: Member,
-) -> tuple[Member, jax.Array, jax.Array]:
-    """One training step of one member, its loss and gradient norm; none of it if not `active`."""
-    numbers = recipe.space.numbers(genome)
-    key = jax.random.fold_in(key, member.step)
-
-    def objective(params):
-        variables = member.variables | {"params": params}
-        outputs, extra = recipe.family.apply(container, variables, batch.x, numbers, key, deepest)
-        return jnp.mean(task.loss(outputs, batch.y)), extra  # pyright: ignore[reportArgumentType]
-
-    params = member.variables["params"]
-    (loss, extra), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-    updates, state = recipe.optimizer(numbers).update(gradient, member.optimizer, params)
-    variables = member.variables | dict(extra) | {"params": optax.apply_updates(params, updates)}
-    after = Member(variables, state, member.step + 1)
-    after = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, member)
-    norm = optax.tree.norm(gradient)
-    return after, jnp.where(active, loss, 0.0), jnp.where(active, norm, 0.0)
-
-
-def evaluate(
-    recipe: Recipe,
-    task: Task,
-    container: Any,
-    data: Data,
-    genome: Genome,
-    member: Member,
-    deepest: Any = None,
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    """One member's loss and metrics on `data`, and whether its loss and weights are finite."""
-    numbers = recipe.space.numbers(genome)
-
-    def outputs(x):
-        return recipe.family.apply(container, member.variables, x, numbers, deepest=deepest)[0]
-
-    scores = measure(task, in_parts(outputs, data.x, EVALUATED * task.batch), data.y)
-    leaves = jax.tree.leaves((member.variables, scores["loss"]))
-    return scores, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
-
-
-def in_parts(function: Callable[[Array], jax.Array], x: Array, size: int) -> jax.Array:
-    """`function` of all examples `x` `[n, ...]`, at most `size` of them at a time."""
-    if len(x) <= size:
-        return function(x)
-    parts = -(-len(x) // size)
-    # The last part is filled up with examples from the start, whose outputs are cut off.
-    filled = jnp.concatenate([x, x[: parts * size - len(x)]])
-    outputs = jax.lax.map(function, filled.reshape(parts, size, *x.shape[1:]))
-    return outputs.reshape(-1, *outputs.shape[2:])[: len(x)]

@@ -31,7 +31,8 @@ def breed(
 
     Args:
         operator: one of `crossover.OPERATORS` that takes two parents; `union` makes the child as
-            wide as both together, as far as the space goes, and narrows it to that.
+            wide as both together, as far as the space goes, and narrows it to that; `clone` takes
+            genes alone from the mate.
         probability: of a child to have a mate.
         mates: `lineage` or `any`.
         genes: whether each gene that does not shape the network comes from either parent.
@@ -40,7 +41,7 @@ def breed(
     Raises:
         InputError: an argument is none of these.
     """
-    _check_choice("breed", "operator", operator, sorted(OF_TWO))
+    _check_choice("breed", "operator", operator, ("clone", *sorted(OF_TWO)))
     _check_choice("breed", "mates", mates, MATES)
     _check_probability("breed", probability)
     measure, number = goal or fitness.default, OPERATORS.index(operator)

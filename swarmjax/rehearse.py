@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax import lanes
+from swarmjax import training
 from swarmjax.data import Data
 from swarmjax.frames import first_frame
 from swarmjax.members import Member, Recipe, new_member
@@ -89,7 +89,9 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
 
     def step(data):
         member = new_member(recipe, container, key, np.zeros((), np.int32), genome)
-        return member, lanes.step(recipe, task, container, None, data, key, True, genome, member)[0]
+        return member, training.step(
+            recipe, task, container, None, data, key, True, genome, member
+        )[0]
 
     before, after = _traced("one training step fails", step, data)
     _check_state(before, after)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from swarmjax import lanes, models
+from swarmjax import models, training
 from swarmjax.compiling import QUICK
 from swarmjax.experiment import Setup
 from swarmjax.space import Option
@@ -73,11 +73,11 @@ def score_on(setup: Setup, network: Network, split: str) -> dict[str, float]:
     if data is None:
         return {}
     recipe, container = setup.recipe, network.container
-    scores, _ = _evaluate(recipe, task, container, data, network.genome, network.member)
+    scores, *_ = _evaluate(recipe, task, container, data, network.genome, network.member)
     return {f"{split}_{name}": float(value) for name, value in scores.items()}
 
 
-_evaluate = jax.jit(lanes.evaluate, static_argnums=(0, 1, 2), compiler_options=QUICK)
+_evaluate = jax.jit(training.evaluate, static_argnums=(0, 1, 2), compiler_options=QUICK)
 
 
 def stored_best(best: Best) -> tuple[dict[str, Any], dict[str, Any]]:

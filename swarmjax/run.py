@@ -171,9 +171,10 @@ class _Loop:
         self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
         for member in np.flatnonzero(before.alive & ~self._frame.alive):
             self._event("died", f"member {member} is no longer finite", int(member))
-        for alarm in anomaly.events(before, self._frame):
-            if alarm.kind != "nonfinite":
-                self._event(alarm.kind, alarm.text, alarm.member)
+        alarms = anomaly.events(before, self._frame, self._trainer.flags)
+        # What is no longer finite was told above.
+        for line in anomaly.told([alarm for alarm in alarms if alarm.kind != "nonfinite"]):
+            self._event(*line)
         self._keep_best()
         self._tell_programs()
         self._announce("running")

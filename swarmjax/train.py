@@ -21,6 +21,7 @@ from swarmjax.placement import Job, Layout
 from swarmjax.population import Store, Swarm, apply_plan, empty_swarm
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, InputError, Plan
+from swarmjax.watch import follow, no_detector, no_flags
 
 
 class Network(NamedTuple):
@@ -62,7 +63,10 @@ class Choices(NamedTuple):
 
 
 class LocalTrainer:
-    """Trains a swarm on this host's devices; `round` is the whole protocol."""
+    """Trains a swarm on this host's devices; `round` is the whole protocol.
+
+    `flags` are the alarms `[N]` of the last round's single steps.
+    """
 
     def __init__(
         self,
@@ -101,6 +105,7 @@ class LocalTrainer:
         self._seconds: dict[Any, float] = {}
         self._largest, self._store = members, Store(self._mesh, self.choices.costs.chunk)
         self._layouts: dict[tuple[Any, int], Layout] = {}
+        self._detector, self.flags = no_detector((members,)), no_flags((members,))
         self._compiling: dict[Any, Future[None]] = {}
 
     def check_memory(self, genome: Genome) -> None:
@@ -171,6 +176,7 @@ class LocalTrainer:
         busy = np.flatnonzero((plan.steps > 0) | changed(self.recipe, plan, frame))
         decks = cache(partial(lanes.make_deck, self.task, self.seed, int(frame.round)))
         engine = self._engine._replace(decks=decks)
+        self._detector = follow(self._detector, plan.parent, plan.fresh)
         # While one cohort's program compiles, another cohort trains.
         with ThreadPoolExecutor(max(2, self._mesh.size)) as pool:
             swarm = apply_plan(
@@ -187,7 +193,8 @@ class LocalTrainer:
         cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
         reports = [report for _, some in trained.values() for report in some]
         self._swarm = swarm._replace(cohorts=cohorts, step=swarm.step + plan.steps)
-        return frame_after(self.recipe, self.task, self._swarm, plan, frame, reports)
+        self._watch(reports)
+        return frame_after(self.recipe, self.task, self._swarm, plan, frame, reports, self.flags)
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
@@ -257,11 +264,21 @@ class LocalTrainer:
         for layout, lane in ((layout, lane) for layout, some in queue for lane in some):
             begun = time.perf_counter()
             stack, told = lanes.train_cohort(
-                engine, layout, swarm, container, [lane], plan.genome, np.asarray(plan.steps)
-            )
+                engine, layout, swarm, container, [lane], plan.genome, np.asarray(plan.steps),
+                self._detector,
+            )  # fmt: skip
             swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
             reports.append(LaneReport(lane, told[0], time.perf_counter() - begun))
         return swarm.cohorts[container], reports
+
+    def _watch(self, reports: list[LaneReport]) -> None:
+        """Keeps what the lanes' detectors remember, and their alarms of this round."""
+        self.flags = no_flags(self._swarm.birth.shape)
+        for places, report, _ in reports:
+            real = places >= 0
+            for all_, some in ((self._detector, report.detector), (self.flags, report.flags)):
+                for values, new in zip(all_, some, strict=True):
+                    values[places[real]] = new[real]
 
     def _tell(self, architectures: int, programs: int, cohorts, need: capacity.Need) -> None:
         costs, where = self.choices.costs, "host" if self._store.host else "device"

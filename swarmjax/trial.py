@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from swarmjax import lanes, optimizers, placement, resources, tasks
+from swarmjax import lanes, optimizers, placement, resources, tasks, training
 from swarmjax.cohorts import UPDATE, Costs
 from swarmjax.members import Recipe, new_member, new_members
 from swarmjax.mlp import Box, mlp
@@ -110,7 +110,7 @@ def _convolves(engine: lanes.Engine, container: Any, genome: Genome) -> bool:
 
     def step(key, birth):
         member = new_member(engine.recipe, container, key, birth, genes)
-        return lanes.step(engine.recipe, task, container, None, batch, key, True, genes, member)
+        return training.step(engine.recipe, task, container, None, batch, key, True, genes, member)
 
     made = jax.make_jaxpr(step)(engine.key, np.zeros((), np.int32))
     return _has(made.jaxpr, "conv_general_dilated")
@@ -210,7 +210,7 @@ def _program(engine, container, layout: Layout, genome: Genome) -> Callable[[], 
 
     def run(count=_STEPS):
         steps = np.full(shape, count, np.int32)
-        state[0], _ = lanes.train_lane(
+        state[0], *_ = lanes.train_lane(
             *static, data, engine.key, engine.decks(0), np.asarray(False), state[0], birth, genes,
             steps, chunks,
         )  # fmt: skip

@@ -72,6 +72,8 @@ class Frame(NamedTuple):
         bytes: `[N]` float32 bytes of its variables and optimizer state, without padding.
         seconds: `[N]` float32 wall seconds of one training step, as attributed in the last round in
             which it trained; NaN before. It differs from run to run.
+        descriptor: `[N, P, C]` float16 what the network makes of P validation examples:
+            probabilities of C classes or tokens, or C numbers; NaN before it was evaluated.
         genome: as in `Plan`.
         birth: `[N]` int32 unique number of the network in the slot.
         lineage: `[N]` int32 birth number of its oldest ancestor.
@@ -92,6 +94,7 @@ class Frame(NamedTuple):
     parameters: Array
     bytes: Array
     seconds: Array
+    descriptor: Array
     genome: Genome
     birth: Array
     lineage: Array

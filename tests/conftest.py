@@ -57,6 +57,7 @@ def make_frame(accuracy, **changes) -> Frame:
         parameters=jnp.full(members, 1000, jnp.int32),
         bytes=jnp.full(members, 12_000.0),
         seconds=jnp.full(members, 1e-3),
+        descriptor=jnp.full((members, 4, 2), 0.5, jnp.float16),
         genome=searched.sample(jax.random.key(7), members),
         birth=own,
         lineage=own,

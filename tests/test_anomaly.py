@@ -230,3 +230,13 @@ def test_the_names_of_alarms():
     assert anomaly.bits(["spike", "nonfinite", "spike"]) == 5
     with pytest.raises(InputError, match="no alarm is called 'nan'; known: nonfinite, rise"):
         anomaly.bits(["nan"])
+
+
+def test_of_very_many_alarms_the_first_are_told_and_how_many_more():
+    found = [anomaly.Event("outlier", i, 3, 10, 5.0, 3.5) for i in range(20)]
+    found += [anomaly.Event("spike", 7, 3, 11, 9.0, 6.0)]
+    lines = anomaly.told(found, most=3)
+    assert [member for kind, _, member in lines if kind == "outlier"] == [0, 1, 2, None]
+    assert lines[-1] == ("outlier", "and 17 members more: outlier", None)
+    assert ("spike", found[-1].text, 7) in lines and len(lines) == 5
+    assert anomaly.told([]) == []

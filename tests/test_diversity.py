@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from swarmjax import diversity, fitness, similarity, space
-from swarmjax.diversity import lineage_cap, niches, novelty, shared
+from swarmjax.diversity import (
+    by_outputs,
+    by_predictions,
+    lineage_cap,
+    niches,
+    novelty,
+    shared,
+)
 from swarmjax.policy import check_plan, keep
 from swarmjax.types import InputError
 
@@ -255,3 +262,15 @@ def test_names_tell_how_they_were_made():
     assert shared(fitness.default, 0.2).__name__ == "shared(default, 0.2, by_genes)"
     assert niches("depth", "cost").name == "niches(depth, cost, bins=4, fraction=0.2)"
     assert lineage_cap(4).name == "lineage_cap(4)"
+
+
+def test_outputs_and_predictions_tell_members_apart(frames):
+    made = np.zeros((3, 4, 2), np.float16)
+    made[0, :, 0] = made[1, :, 0] = [0.9, 0.8, 0.1, 0.2]
+    made[2, :, 0] = [0.9, 0.1, 0.8, 0.2]
+    made[..., 1] = 1 - made[..., 0]
+    frame = frames([0.5] * 3)._replace(descriptor=made)
+    apart = np.asarray(by_predictions(frame))
+    assert apart.tolist() == [[0, 0, 0.5], [0, 0, 0.5], [0.5, 0.5, 0]]
+    apart = np.asarray(by_outputs(frame))
+    assert apart[0, 1] == pytest.approx(0, abs=1e-3) and apart[0, 2] > 0.5

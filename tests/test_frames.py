@@ -19,6 +19,8 @@ from swarmjax.members import Recipe
 from swarmjax.models import flax_family
 from swarmjax.policy import keep
 from swarmjax.population import empty_swarm
+from swarmjax.training import probed
+from swarmjax.watch import no_flags
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-3, 1e-1),
@@ -62,15 +64,17 @@ def begun():
 def report(losses, finite=True):
     losses = np.asarray(losses, np.float32)
     metrics = {name: losses / 2 for name in ("loss", *TASK.metrics)}
-    return Report(losses, 3 * losses, metrics, np.full(len(losses), finite))
+    few = np.clip(losses, 0, 100).astype(np.float16)
+    described = np.broadcast_to(few[:, None, None], (len(losses), *probed(TASK)))
+    return Report(losses, 3 * losses, metrics, np.full(len(losses), finite), described)
 
 
-def after(frame, plan, *reports, step=(9, 9, 9, 9)):
+def after(frame, plan, *reports, step=(9, 9, 9, 9), flags=None):
     """The Frame after `plan`; `reports` are places and a Report each."""
     swarm = empty_swarm(N)._replace(step=np.asarray(step, np.int32))
-    plan = jax.tree.map(np.asarray, plan)
+    plan, flags = jax.tree.map(np.asarray, plan), no_flags((N,)) if flags is None else flags
     told = [LaneReport(np.asarray(places), report, 2.0) for places, report in reports]
-    return frame_after(RECIPE, TASK, swarm, plan, frame, told)
+    return frame_after(RECIPE, TASK, swarm, plan, frame, told, flags)
 
 
 def with_genes(plan, **genes):
@@ -204,3 +208,16 @@ def test_frames_before_are_not_written_into():
 def test_only_what_changes_a_networks_outputs_counts_as_a_change(change, who):
     frame = begun()
     assert np.flatnonzero(changed(RECIPE, change(keep(frame)), frame)).tolist() == who
+
+
+def test_descriptors_follow_the_networks_and_alarms_of_steps_are_shown():
+    frame = begun()
+    assert np.isnan(frame.descriptor).all() and frame.descriptor.shape == (N, *probed(TASK))
+    raised = no_flags((N,))
+    raised = raised._replace(alarm=np.asarray([0, anomaly.bits(["spike"]), 0, 0], np.int32))
+    got = after(frame, keep(frame), ([0, 1, -1], report([1.0, 2.0, 9.0])), flags=raised)
+    assert (got.descriptor[0] == 1.0).all() and (got.descriptor[1] == 2.0).all()
+    assert np.isnan(got.descriptor[2:]).all()
+    assert got.alarm.tolist() == raised.alarm.tolist()
+    copied = after(got, keep(got)._replace(parent=np.asarray([1, 1, 2, 3])))
+    assert (copied.descriptor[0] == 2.0).all()

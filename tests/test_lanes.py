@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import lanes, mlp, optimizers, placement, stacks
+from swarmjax import lanes, mlp, optimizers, placement, stacks, training
 from swarmjax.members import Recipe, new_members
 from swarmjax.models import architecture_of
 from swarmjax.population import Swarm
+from swarmjax.watch import no_detector
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-4, 1.0),
@@ -85,7 +86,9 @@ def in_layout(engine, layout, swarm, box, slots, genome, steps):
     home = stacks.device_of(swarm.row[slots], layout.mesh.size)
     job = placement.Job(layout, slots, steps[slots], flops[slots], home)
     (made,), _ = placement.schedule([job], layout.mesh.size)
-    stack, reports = lanes.train_cohort(engine, layout, swarm, box, made, genome, steps)
+    stack, reports = lanes.train_cohort(
+        engine, layout, swarm, box, made, genome, steps, no_detector((N,))
+    )
     return swarm._replace(cohorts={box: stack}), list(zip(made, reports, strict=True))
 
 
@@ -269,20 +272,6 @@ def test_deck_shows_every_example_once_an_epoch(task):
     assert (lanes.make_deck(task, 0, 3, 0) != lanes.make_deck(task, 0, 4, 0)).any()
 
 
-@pytest.mark.parametrize("count", [1023, 1024, 1025, 2500])
-def test_many_examples_are_evaluated_in_parts_with_the_same_outputs(count):
-    x = np.arange(count * 3, dtype=np.float32).reshape(count, 3)
-    seen = []
-
-    def function(part):
-        seen.append(len(part))
-        return part.sum(axis=1, keepdims=True)
-
-    outputs = lanes.in_parts(function, x, 1024)
-    np.testing.assert_allclose(outputs, x.sum(axis=1, keepdims=True))
-    assert max(seen) <= 1024
-
-
 def test_layers_beyond_the_deepest_of_a_chunk_are_not_computed(recipe, task, genome):
     """NaN in a layer that nobody of the chunk has would spread if it were multiplied."""
     shallow = [i for i in range(N) if SPACE.values(genome, i)["depth"] == 1]
@@ -292,3 +281,27 @@ def test_layers_beyond_the_deepest_of_a_chunk_are_not_computed(recipe, task, gen
     _, reports = trained(recipe, task, genome, STEPS, slots=shallow, start=swarm)
     for places, report in reports:
         assert np.isfinite(report.loss[places >= 0]).all()
+
+
+def test_members_are_described_by_what_they_make_of_the_first_examples(
+    recipe, task, genome, together
+):
+    swarm, reports = together
+    examples, outputs = training.probed(task)
+    for places, report in reports:
+        for at in np.argwhere(places >= 0):
+            slot = places[tuple(at)]
+            described = report.descriptor[tuple(at)]
+            assert described.shape == (examples, outputs) and described.dtype == np.float16
+            numbers = SPACE.numbers({name: v[slot] for name, v in genome.items()})
+            made = recipe.family.apply(
+                BOX, member(swarm, slot).variables, task.valid.x[:examples], numbers
+            )[0]
+            np.testing.assert_allclose(described, jax.nn.softmax(made), atol=2e-3)
+
+
+def test_detectors_see_every_step_a_member_takes(together):
+    for places, report in together[1]:
+        real = places >= 0
+        assert report.detector.count[real].tolist() == STEPS[places[real]].tolist()
+        assert (report.flags.alarm[real] == 0).all()

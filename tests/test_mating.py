@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -108,6 +109,11 @@ def test_genes_come_from_either_parent_and_structure_from_the_first(frames, deci
     for name, gene in frame.space.genes:
         assert seen[name] <= ({False} if gene.structural else {False, True})
     assert seen["learning_rate"] == {False, True}
+    alone, whole = (
+        decide(chain(adopt(), breed(operator, 1.0)), frame) for operator in ("clone", "layer")
+    )
+    assert (alone.operator == 0).all() and whole.operator[0] > 0
+    assert jax.tree.all(jax.tree.map(np.array_equal, alone.genome, whole.genome))
     kept = decide(chain(adopt(), breed(probability=1.0, genes=False)), frame)
     for name, values in frame.genome.items():
         np.testing.assert_array_equal(kept.genome[name], np.asarray(values)[PARENTS])
@@ -149,7 +155,7 @@ def test_mutation_is_for_children_of_one_parent(frames, decide):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: breed("clone"), "operator to be one of aligned, average, .*; got 'clone'"),
+        (lambda: breed("noise"), "operator to be one of clone, aligned, .*; got 'noise'"),
         (lambda: breed(mates="all"), "mates to be one of lineage, any; got 'all'"),
         (lambda: breed(probability=1.5), "probability between 0 and 1, got 1.5"),
         (lambda: mutate("union"), "mutate needs operator to be one of noise, perturb, shrink"),

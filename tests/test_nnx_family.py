@@ -7,11 +7,11 @@ from flax import nnx
 
 import swarmjax as sj
 from swarmjax import optimizers, space
-from swarmjax.lanes import step
 from swarmjax.members import Recipe, new_member
 from swarmjax.models import is_nnx
 from swarmjax.nnx_family import load, nnx_family, variables_of
 from swarmjax.tasks import Data
+from swarmjax.training import step
 from swarmjax.types import InputError
 
 SPACE = space.Space(learning_rate=space.log_uniform(1e-3, 1e-1), width=space.structure(4, 8))

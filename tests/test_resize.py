@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from swarmjax import space
-from swarmjax.resize import resize
 from swarmjax.mlp import Box, mlp
 from swarmjax.models import Sizes
+from swarmjax.resize import resize
 
 FEATURES, OUTPUTS = 3, 2
 SPACE = space.Space(

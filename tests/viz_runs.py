@@ -74,7 +74,7 @@ class Swarm:
         frame = Frame(
             np.int32(self.round), 0, 0, loss, metrics, norm, steps, self.total, self.alive,
             0 * steps, cost, parameters, 12.0 * parameters, seconds,
-            self.genome, self.birth, self.lineage, self.space,
+            np.zeros((n, 2, 3), np.float16), self.genome, self.birth, self.lineage, self.space,
         )  # fmt: skip
         return plan, frame
 

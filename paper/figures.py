@@ -1,0 +1,68 @@
+"""Figures of the search benchmark: curves over member-steps, and performance profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paper.intervals import middle_mean, profile
+from paper.measure import ROOT, progress
+
+FOLDER = ROOT / "paper" / "results"
+
+# Colours that differ also without red or green (Okabe and Ito 2008).
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+
+
+def searches(found: dict[str, dict[str, list[Any]]], quick: bool) -> list[Path]:
+    """Best validation score by member-steps, and profiles of test scores; a column a task."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, len(found), figsize=(4 * len(found), 6.5), squeeze=False)
+    for column, (task, outcomes) in enumerate(found.items()):
+        _curves(axes[0, column], outcomes)
+        _profiles(axes[1, column], outcomes)
+        axes[0, column].set_title(task)
+    axes[0, 0].set_ylabel("best validation accuracy")
+    axes[1, 0].set_ylabel("share of seeds at or above")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
+    seeds = len(next(iter(next(iter(found.values())).values())))
+    figure.suptitle(f"64 networks, {seeds} seeds{', quick' if quick else ''}")
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    paths = [FOLDER / f"search{'-quick' if quick else ''}.{kind}" for kind in ("svg", "png")]
+    for path in paths:
+        figure.savefig(path, dpi=150)
+        progress(f"figure {path}")
+    plt.close(figure)
+    return paths
+
+
+def _curves(axis, outcomes: dict[str, list[Any]]) -> None:
+    for colour, (name, some) in zip(COLOURS, outcomes.items(), strict=False):
+        curves = np.asarray([outcome.curve for outcome in some])
+        spread = [middle_mean(values) for values in curves.T]
+        x = np.arange(1, len(spread) + 1)
+        axis.plot(x, [each.value for each in spread], color=colour, label=name, linewidth=1.5)
+        low, high = [each.low for each in spread], [each.high for each in spread]
+        axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.set_xlabel("rounds of 3,200 member-steps")
+    best = np.concatenate([[o.curve[-1] for o in some] for some in outcomes.values()])
+    first = np.concatenate([[o.curve[1] for o in some] for some in outcomes.values()])
+    axis.set_ylim(float(np.quantile(first, 0.1)), min(1.0, float(best.max()) + 0.005))
+
+
+def _profiles(axis, outcomes: dict[str, list[Any]]) -> None:
+    tests = {name: np.asarray([o.test for o in some]) for name, some in outcomes.items()}
+    every = np.concatenate(list(tests.values()))
+    levels = np.linspace(every.min() - 0.002, every.max() + 0.002, 60)
+    for colour, (name, scores) in zip(COLOURS, tests.items(), strict=False):
+        made = profile(scores, levels)
+        axis.plot(levels, made["share"], color=colour, label=name, linewidth=1.5)
+        axis.fill_between(levels, made["low"], made["high"], color=colour, alpha=0.15, linewidth=0)
+    axis.set_xlabel("test accuracy")
