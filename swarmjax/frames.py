@@ -68,7 +68,7 @@ def frame_after(
     parent = np.where(plan.fresh, np.arange(len(plan.parent)), plan.parent)
 
     def inherit(values):
-        return np.asarray(values)[parent].copy()
+        return np.asarray(values)[parent]
 
     loss, norm, alive = inherit(frame.loss), inherit(frame.gradient_norm), inherit(frame.alive)
     seconds, cost = inherit(frame.seconds), step_costs(recipe, task, plan.genome)

@@ -31,7 +31,7 @@ from swarmjax.types import Array, Genome, Key
 from swarmjax.watch import Series, no_detector, no_flags, watch
 
 # Rows of the table of batches that one call may use; longer grants take several calls.
-DECK = 1024
+DECK = 512
 
 
 class Engine(NamedTuple):
