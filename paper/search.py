@@ -112,12 +112,15 @@ class Search:
             plan = jax.tree.map(np.asarray, plan)
             if frame.round == 0:
                 plan = plan._replace(fresh=np.ones(case.members, bool))
+            if not plan.steps.any():
+                # Nobody is left alive, and nobody is revived.
+                break
             check_plan(plan, frame)
             after = trainer.round(plan, frame)
             frame = _budgeted(case, after, int(after.remaining))
             best = _better(trainer, frame, best)
             curve.append(best.scores[main_metric(case.task)] if best else float("nan"))
-        assert best is not None
+        curve += [curve[-1]] * (-(-case.steps // case.round_steps) - len(curve))
         return _outcome(setup, trainer, frame, best, curve)
 
 
@@ -155,16 +158,19 @@ def _better(trainer: LocalTrainer, frame: Frame, best: Best | None) -> Best | No
     return Best(float(scores[slot]), found, trainer.network(slot, frame.genome))
 
 
-def _outcome(setup: Setup, trainer, frame: Frame, best: Best, curve: list[float]) -> Outcome:
+def _outcome(setup: Setup, trainer, frame: Frame, best: Best | None, curve: list[float]) -> Outcome:
     name = main_metric(setup.task)
     tested = name.replace("valid", "test")
-    together = ensemble.choose_ensemble(setup, trainer, frame, VOTES)
     last = _better(trainer, frame, None)
+    if best is None or last is None:
+        # Whoever ends with nothing is worth nothing.
+        return Outcome(curve, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+    together = ensemble.choose_ensemble(setup, trainer, frame, VOTES)
     return Outcome(
         curve=curve,
         valid=best.scores[name],
         test=score_on(setup, best.network, "test")[tested],
-        last=float("nan") if last is None else score_on(setup, last.network, "test")[tested],
+        last=score_on(setup, last.network, "test")[tested],
         ensemble=together.scores[tested],
         soup=ensemble.choose_soup(setup, trainer, frame).scores[tested],
         lineages=lineages(frame),

@@ -11,14 +11,14 @@ threshold (`THRESHOLDS`):
 - advisory, from what a round showed: `vanished`, orders of magnitude of the gradient norm below the
   swarm's median; `outlier`, robust z-score of the log loss in the swarm (Iglewicz and Hoaglin
   1993); `gap`, the log ratio of validation to training loss while the former rises by a tenth and
-  the latter falls.
-
+  the latter falls;
 - of resources, see `strain`: `slow`, the log step time in standard deviations above its moving
   average; `memory`, its growth as a share.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -100,7 +100,8 @@ class Event(NamedTuple):
     @property
     def text(self) -> str:
         """The alarm as a line of the run's events."""
-        measured = "" if self.kind == "nonfinite" else f" ({self.value:.3g} > {self.threshold:g})"
+        known = self.kind != "nonfinite" and math.isfinite(self.value)
+        measured = f" ({self.value:.3g} > {self.threshold:g})" if known else ""
         return f"member {self.member}: {_MEANING[self.kind]} at step {self.step}{measured}"
 
 
@@ -126,16 +127,16 @@ def bits(kinds: Iterable[str]) -> int:
     return total
 
 
-def init(members: int) -> Detector:
-    """Detectors that have seen nothing."""
-    zero = jnp.zeros(members)
-    return Detector(jnp.zeros(members, jnp.int32), zero, zero, zero, zero)
+def init(*shape: int) -> Detector:
+    """Detectors that have seen nothing, on the host, for members of any shape."""
+    zero = np.zeros(shape, np.float32)
+    return Detector(np.zeros(shape, np.int32), *(zero.copy() for _ in range(4)))
 
 
-def silent(members: int) -> Flags:
-    """No alarm."""
-    shape = (members, len(STREAMED))
-    return Flags(jnp.zeros(members, jnp.int32), jnp.full(shape, -1), jnp.zeros(shape))
+def silent(*shape: int) -> Flags:
+    """No alarm, on the host, for members of any shape."""
+    each = (*shape, len(STREAMED))
+    return Flags(np.zeros(shape, np.int32), np.full(each, -1, np.int32), np.zeros(each, np.float32))
 
 
 def observe(
@@ -201,8 +202,12 @@ def join(before: Flags, after: Flags) -> Flags:
 
 def inherit(detector: Detector, parent: Array, fresh: Array) -> Detector:
     """Detectors after weights moved: those of the `parent` `[N]` slots, new ones where `fresh`."""
-    moved = jax.tree.map(lambda values: jnp.asarray(values)[parent], detector)
-    return jax.tree.map(lambda new, old: jnp.where(fresh, new, old), init(len(fresh)), moved)
+    xp = namespace(*detector, parent, fresh)
+
+    def moved(values):
+        return xp.where(fresh, xp.zeros_like(values), values[parent])
+
+    return Detector(*(moved(xp.asarray(values)) for values in detector))
 
 
 def assess(before: Frame, frame: Frame) -> dict[str, Array]:
@@ -256,7 +261,9 @@ def events(before: Frame, frame: Frame, flags: Flags | None = None) -> list[Even
     found = []
     for i, kind in enumerate(KINDS):
         for member in np.flatnonzero(raised & (1 << i)).tolist():
-            step, value = int(frame.total_steps[member]), float(values.get(kind, alarm)[member])
+            step = int(frame.total_steps[member])
+            # Of a streamed kind without flags only that it was raised is known.
+            value = float(values[kind][member]) if kind in values else math.nan
             if flags is not None and kind in STREAMED and flags.step[member, i] >= 0:
                 step, value = int(flags.step[member, i]), float(flags.value[member, i])
             found.append(Event(kind, member, int(frame.round), step, value, THRESHOLDS[kind]))

@@ -142,6 +142,8 @@ def align(a: Params, b: Params, sizes: Sizes) -> Params:
 def union(a: Params, b: Params, width: Array) -> Params:
     """Both networks side by side, twice as wide: its outputs are the mean of theirs.
 
+    So they are where both have one activation.
+
     Args:
         a: padded dense layers of `width` units, in a container `[W]`.
         b: others of the same depth, perhaps in a wider or narrower container.

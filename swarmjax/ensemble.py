@@ -5,7 +5,7 @@ Both are chosen on validation examples among the networks that live after the la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,6 +25,9 @@ from swarmjax.types import Array, Frame
 
 # Networks that an ensemble is chosen from, the best first, and that a soup may have.
 CANDIDATES, INGREDIENTS = 64, 16
+
+# Bytes of predictions held at a time: fewer candidates where each has many.
+VOTES = 2**26
 
 
 class Ensemble(NamedTuple):
@@ -75,11 +78,11 @@ def choose_ensemble(setup: Setup, trainer: LocalTrainer, frame: Frame, size: int
 
     Source: Caruana et al. 2004, Ensemble Selection from Libraries of Models, ICML.
     """
-    task, ranked = setup.task, _ranked(frame)[:CANDIDATES]
-    networks = {slot: trainer.network(slot, frame.genome) for slot in ranked}
-    votes = np.stack([_predict(setup, networks[slot], task.valid.x) for slot in ranked])
+    task, ranked = setup.task, _ranked(frame)
+    votes = _votes(setup, trainer, frame, ranked[:CANDIDATES])
     chosen = [ranked[i] for i in select(task, votes, size)]
     distinct = sorted(set(chosen), key=chosen.index)
+    networks = {slot: trainer.network(slot, frame.genome) for slot in distinct}
     scores = {}
     for name, data in (("valid", task.valid), ("test", task.test)):
         if data is not None:
@@ -94,7 +97,7 @@ def choose_ensemble(setup: Setup, trainer: LocalTrainer, frame: Frame, size: int
     )
 
 
-def select(task: Task, votes: Array, size: int) -> list[int]:
+def select(task: Task, votes: Sequence[np.ndarray], size: int) -> list[int]:
     """Which candidates vote, by greedy selection with replacement.
 
     The one whose vote improves the validation score most comes next; the first so many whose score
@@ -102,16 +105,15 @@ def select(task: Task, votes: Array, size: int) -> list[int]:
 
     Args:
         task: tells the score: `valid_accuracy` where there is one, else the loss.
-        votes: `[M, n, ...]` predictions of the candidates on the validation examples.
+        votes: M predictions `[n, ...]` of the candidates on the validation examples.
         size: most votes.
     """
-    judge = _judge(task)
-    chosen, total, best = [], np.zeros(votes.shape[1:], np.float32), (-np.inf, 0)
+    chosen, total, best = [], np.zeros_like(votes[0]), (-np.inf, 0)
     for count in range(1, size + 1):
-        scores = np.asarray(judge(votes, total, np.float32(count)))
-        chosen.append(int(scores.argmax()))
+        scores = [float(_judge(task, total + vote, np.float32(count))) for vote in votes]
+        chosen.append(int(np.argmax(scores)))
         total = total + votes[chosen[-1]]
-        best = max(best, (float(scores.max()), count), key=lambda found: found[0])
+        best = max(best, (max(scores), count), key=lambda found: found[0])
     return chosen[: best[1]]
 
 
@@ -134,8 +136,22 @@ def choose_soup(setup: Setup, trainer: LocalTrainer, frame: Frame) -> Soup:
     return Soup(members, describe_best(setup, frame, members[0], mean).variables, scores)
 
 
+def _votes(setup: Setup, trainer: LocalTrainer, frame: Frame, slots: list[int]):
+    """Predictions of the first of `slots`, as many as may be held."""
+    votes = [_predict(setup, trainer.network(slots[0], frame.genome), setup.task.valid.x)]
+    for slot in slots[1 : max(1, VOTES // votes[0].nbytes)]:
+        network = trainer.network(slot, frame.genome)
+        votes.append(_predict(setup, network, setup.task.valid.x))
+    return votes
+
+
+def anyone(frame: Frame) -> bool:
+    """Whether there is a living network of known quality."""
+    return bool(_ranked(frame))
+
+
 def _ranked(frame: Frame) -> list[int]:
-    """Slots of the living, the best first."""
+    """Slots of the living whose quality is known, the best first."""
     score = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
     order = np.argsort(-score, kind="stable")
     return [int(slot) for slot in order if score[slot] > -np.inf]
@@ -186,17 +202,10 @@ def _scores(task: Task, split: str, prediction: Array, data: Data) -> dict[str, 
     return {f"{split}_{name}": float(value) for name, value in found.items()}
 
 
-def _judge(task: Task) -> Callable[..., jax.Array]:
-    """Scores `[M]` of a sum of votes with one of each candidate added, `count` votes in all."""
-
-    def judge(votes, total, count):
-        def one(vote):
-            outputs = _as_outputs(task, (total + vote) / count)
-            return _worth(task, measure(task, outputs, task.valid.y))  # pyright: ignore[reportArgumentType]
-
-        return jax.lax.map(one, votes)
-
-    return jax.jit(judge, compiler_options=QUICK)
+@partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+def _judge(task: Task, total, count) -> jax.Array:
+    """The score `[]` of the mean of `count` votes, whose sum is `total`."""
+    return _worth(task, measure(task, _as_outputs(task, total / count), task.valid.y))
 
 
 def _worth(task: Task, scores: dict[str, Any]) -> Any:

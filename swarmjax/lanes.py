@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from swarmjax import stacks
+from swarmjax import anomaly, stacks
 from swarmjax.anomaly import Detector
 from swarmjax.data import Data
 from swarmjax.members import Member, Recipe, new_members
@@ -28,7 +28,7 @@ from swarmjax.space import Choice
 from swarmjax.tasks import Task
 from swarmjax.training import evaluate, probed, step
 from swarmjax.types import Array, Genome, Key
-from swarmjax.watch import Series, no_detector, no_flags, watch
+from swarmjax.watch import Series, watch
 
 # Rows of the table of batches that one call may use; longer grants take several calls.
 DECK = 512
@@ -141,7 +141,7 @@ def _run_lane(engine, layout, container, real, members, birth, genes, steps, det
     static = (engine.recipe, engine.task, layout, container)
     shared = (place_data(engine.data, layout.mesh), engine.key)
     parts, reports = max(1, -(-int(steps.max()) // DECK)), []
-    flags = no_flags(steps.shape)
+    flags = anomaly.silent(*steps.shape)
     for part in range(parts):
         left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)
         members, report, series = train_lane(
@@ -176,8 +176,8 @@ def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread),
         lowered.out_info[2],
     )
-    shape = numbers.shape
-    watch.lower(no_detector(shape), no_flags(shape), series, numbers).compile()
+    nothing = anomaly.init(*numbers.shape), anomaly.silent(*numbers.shape)
+    watch.lower(*nothing, series, numbers).compile()
 
 
 def _join(before: Report, after: Report) -> Report:

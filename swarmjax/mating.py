@@ -32,7 +32,7 @@ def breed(
     Args:
         operator: one of `crossover.OPERATORS` that takes two parents; `union` makes the child as
             wide as both together, as far as the space goes, and narrows it to that; `clone` takes
-            genes alone from the mate.
+            genes alone from the mate. `aligned` and `union` are for the model mlp.
         probability: of a child to have a mate.
         mates: `lineage` or `any`.
         genes: whether each gene that does not shape the network comes from either parent.

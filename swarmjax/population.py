@@ -151,7 +151,7 @@ def apply_plan(
     Raises:
         PlanError: an operator needs to know the units of a network that is not padded.
     """
-    _check_operators(recipe, np.asarray(plan.operator))
+    _check_operators(recipe, np.where(plan.fresh, 0, plan.operator))
     change = _change(recipe, containers, swarm, genome, plan)
     row = _rows(swarm.kind, swarm.row, change)
     moving = change.newborn | ~change.same

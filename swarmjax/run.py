@@ -19,7 +19,7 @@ import numpy as np
 
 from swarmjax import anomaly, fitness, progress, resources, store, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
-from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup
+from swarmjax.ensemble import Ensemble, Soup, anyone, choose_ensemble, choose_soup
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
 from swarmjax.policy import PlanError, chain, check_plan, keep
@@ -169,7 +169,8 @@ class _Loop:
             self._writer.engine(self._chosen.to_json())
         self._frame = _budgeted(frame, int(frame.remaining), experiment)
         self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
-        for member in np.flatnonzero(before.alive & ~self._frame.alive):
+        lived = before.alive | (self._frame.birth != before.birth)
+        for member in np.flatnonzero(lived & ~self._frame.alive):
             self._event("died", f"member {member} is no longer finite", int(member))
         alarms = anomaly.events(before, self._frame, self._trainer.flags)
         # What is no longer finite was told above.
@@ -231,7 +232,7 @@ class _Loop:
     def _together(self) -> tuple[Ensemble | None, Soup | None]:
         """What the members of the last round are worth together, written down."""
         size = self._setup.experiment.ensemble
-        if not size or not self._frame.alive.any():
+        if not size or not anyone(self._frame):
             return None, None
         ensemble = choose_ensemble(self._setup, self._trainer, self._frame, size)
         soup = choose_soup(self._setup, self._trainer, self._frame)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import capacity, lanes, placement, stacks, trial
+from swarmjax import anomaly, capacity, lanes, placement, stacks, trial
 from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
 from swarmjax.frames import LaneReport, changed, frame_after, step_costs
 from swarmjax.members import Member, Recipe
@@ -21,7 +21,6 @@ from swarmjax.placement import Job, Layout
 from swarmjax.population import Store, Swarm, apply_plan, empty_swarm
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, InputError, Plan
-from swarmjax.watch import follow, no_detector, no_flags
 
 
 class Network(NamedTuple):
@@ -105,7 +104,7 @@ class LocalTrainer:
         self._seconds: dict[Any, float] = {}
         self._largest, self._store = members, Store(self._mesh, self.choices.costs.chunk)
         self._layouts: dict[tuple[Any, int], Layout] = {}
-        self._detector, self.flags = no_detector((members,)), no_flags((members,))
+        self._detector, self.flags = anomaly.init(members), anomaly.silent(members)
         self._compiling: dict[Any, Future[None]] = {}
 
     def check_memory(self, genome: Genome) -> None:
@@ -176,13 +175,15 @@ class LocalTrainer:
         busy = np.flatnonzero((plan.steps > 0) | changed(self.recipe, plan, frame))
         decks = cache(partial(lanes.make_deck, self.task, self.seed, int(frame.round)))
         engine = self._engine._replace(decks=decks)
-        self._detector = follow(self._detector, plan.parent, plan.fresh)
         # While one cohort's program compiles, another cohort trains.
         with ThreadPoolExecutor(max(2, self._mesh.size)) as pool:
             swarm = apply_plan(
                 self.recipe, self._containers, engine.key, self._swarm, frame.genome, plan,
                 self._store, each=pool.map,
             )  # fmt: skip
+            # Weights that nobody trained before have no past.
+            fresh = plan.fresh | (swarm.step == 0) | (plan.operator != 0)
+            self._detector = anomaly.inherit(self._detector, plan.parent, fresh)
             jobs = self._jobs(engine, swarm, plan, busy)
             schedule, _ = placement.schedule([job for _, job in jobs], self._mesh.size)
             queues: dict[Any, list[tuple[Layout, list[np.ndarray]]]] = {}
@@ -273,7 +274,7 @@ class LocalTrainer:
 
     def _watch(self, reports: list[LaneReport]) -> None:
         """Keeps what the lanes' detectors remember, and their alarms of this round."""
-        self.flags = no_flags(self._swarm.birth.shape)
+        self.flags = anomaly.silent(self._members)
         for places, report, _ in reports:
             real = places >= 0
             for all_, some in ((self._detector, report.detector), (self.flags, report.flags)):

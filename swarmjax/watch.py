@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from swarmjax import anomaly
-from swarmjax.anomaly import STREAMED, Detector, Flags
+from swarmjax.anomaly import Detector, Flags
 from swarmjax.compiling import QUICK
 from swarmjax.types import Array
 
@@ -25,23 +24,6 @@ class Series(NamedTuple):
 
     loss: Array
     gradient_norm: Array
-
-
-def no_detector(shape: tuple[int, ...]) -> Detector:
-    """`anomaly.init` on the host, for members of any shape."""
-    zero = np.zeros(shape, np.float32)
-    return Detector(np.zeros(shape, np.int32), zero, zero, zero, zero)
-
-
-def no_flags(shape: tuple[int, ...]) -> Flags:
-    """`anomaly.silent` on the host, for members of any shape."""
-    each = (*shape, len(STREAMED))
-    return Flags(np.zeros(shape, np.int32), np.full(each, -1, np.int32), np.zeros(each, np.float32))
-
-
-def follow(detector: Detector, parent: Array, fresh: Array) -> Detector:
-    """Detectors `[N]` after weights moved: those of the `parent` `[N]`, new ones where `fresh`."""
-    return jax.tree.map(lambda values: np.where(fresh, 0, values[parent]), detector)
 
 
 # Beside the lane's own program, over all its members at once: inside, every chunk would pay for it.

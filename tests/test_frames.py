@@ -20,7 +20,6 @@ from swarmjax.models import flax_family
 from swarmjax.policy import keep
 from swarmjax.population import empty_swarm
 from swarmjax.training import probed
-from swarmjax.watch import no_flags
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-3, 1e-1),
@@ -72,7 +71,7 @@ def report(losses, finite=True):
 def after(frame, plan, *reports, step=(9, 9, 9, 9), flags=None):
     """The Frame after `plan`; `reports` are places and a Report each."""
     swarm = empty_swarm(N)._replace(step=np.asarray(step, np.int32))
-    plan, flags = jax.tree.map(np.asarray, plan), no_flags((N,)) if flags is None else flags
+    plan, flags = jax.tree.map(np.asarray, plan), anomaly.silent(N) if flags is None else flags
     told = [LaneReport(np.asarray(places), report, 2.0) for places, report in reports]
     return frame_after(RECIPE, TASK, swarm, plan, frame, told, flags)
 
@@ -213,7 +212,7 @@ def test_only_what_changes_a_networks_outputs_counts_as_a_change(change, who):
 def test_descriptors_follow_the_networks_and_alarms_of_steps_are_shown():
     frame = begun()
     assert np.isnan(frame.descriptor).all() and frame.descriptor.shape == (N, *probed(TASK))
-    raised = no_flags((N,))
+    raised = anomaly.silent(N)
     raised = raised._replace(alarm=np.asarray([0, anomaly.bits(["spike"]), 0, 0], np.int32))
     got = after(frame, keep(frame), ([0, 1, -1], report([1.0, 2.0, 9.0])), flags=raised)
     assert (got.descriptor[0] == 1.0).all() and (got.descriptor[1] == 2.0).all()

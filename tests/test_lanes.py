@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import lanes, mlp, optimizers, placement, stacks, training
+from swarmjax import anomaly, lanes, mlp, optimizers, placement, stacks, training
 from swarmjax.members import Recipe, new_members
 from swarmjax.models import architecture_of
 from swarmjax.population import Swarm
-from swarmjax.watch import no_detector
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-4, 1.0),
@@ -87,7 +86,7 @@ def in_layout(engine, layout, swarm, box, slots, genome, steps):
     job = placement.Job(layout, slots, steps[slots], flops[slots], home)
     (made,), _ = placement.schedule([job], layout.mesh.size)
     stack, reports = lanes.train_cohort(
-        engine, layout, swarm, box, made, genome, steps, no_detector((N,))
+        engine, layout, swarm, box, made, genome, steps, anomaly.init(N)
     )
     return swarm._replace(cohorts={box: stack}), list(zip(made, reports, strict=True))
 

@@ -110,7 +110,7 @@ def test_rows_reckon_gains_from_paired_outcomes(monkeypatch, tmp_path):
     better, _ = searches.ensembles().measure(True)
     assert better == {"ensemble-better": 3}
     nothing, table = searches.breeding().measure(True)
-    assert nothing == {} and set(table["teacher"]["gains"]) == set(searches.BREEDING) - {"clone"}
+    assert nothing == {} and set(table["teacher"]["gains"]) == set(searches.BREEDING)
 
 
 def test_every_way_to_breed_is_a_policy_of_its_own():

@@ -5,6 +5,7 @@ import pytest
 import swarmjax as sj
 from swarmjax import lanes, mlp, optimizers
 from swarmjax.compiling import Programs, Watch
+from swarmjax.crossover import OPERATORS
 from swarmjax.frames import first_frame
 from swarmjax.members import Recipe
 from swarmjax.policy import keep
@@ -148,6 +149,18 @@ def test_later_rounds_compile_nothing_whatever_the_plan(recipe, task):
         trainer.network(3, frame.genome)
     assert watch.programs == Programs()
     assert frame.round == 10 and frame.birth.max() == N - 1 + 1 + 4 + 4
+
+
+def test_detectors_follow_copies_and_forget_where_weights_are_new(begun):
+    trainer, frame, _ = begun
+    plan = keep(frame)._replace(
+        parent=np.asarray([1, 1, 2, 3, 4, 5], np.int32),
+        fresh=np.asarray([False, False, True, False, False, False]),
+        operator=np.asarray([0, 0, 0, OPERATORS.index("shrink"), 0, 0], np.int32),
+        steps=np.asarray([2, 0, 3, 4, 5, 0], np.int32),
+    )
+    trainer.round(plan, frame)
+    assert trainer._detector.count.tolist() == [6 + 2, 6, 3, 4, 6 + 5, 6]
 
 
 def test_promising_members_may_have_several_devices(recipe, task, begun):

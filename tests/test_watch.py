@@ -3,7 +3,7 @@ import numpy as np
 
 from swarmjax import anomaly
 from swarmjax.anomaly import bits
-from swarmjax.watch import Series, follow, no_detector, no_flags, watch
+from swarmjax.watch import Series, watch
 
 T, SPIKE, RISE = 60, 40, 30
 
@@ -21,8 +21,8 @@ def series():
 
 def watched(steps, given=None, detector=None, flags=None):
     given, steps = series() if given is None else given, np.asarray([steps], np.int32)
-    detector = no_detector(steps.shape) if detector is None else detector
-    flags = no_flags(steps.shape) if flags is None else flags
+    detector = anomaly.init(*steps.shape) if detector is None else detector
+    flags = anomaly.silent(*steps.shape) if flags is None else flags
     return jax.device_get(watch(detector, flags, given, steps))
 
 
@@ -60,16 +60,3 @@ def test_a_series_may_be_cut_anywhere():
     first = watched([25] * 4)
     rest = jax.tree.map(lambda values: values[..., 25:], series())
     close(watched([T - 25] * 4, rest, *first), watched([T] * 4))
-
-
-def test_what_is_remembered_moves_with_the_weights():
-    detector = no_detector((3,))._replace(level=np.asarray([1.0, 2.0, 3.0], np.float32))
-    moved = follow(detector, np.asarray([2, 1, 0]), np.asarray([False, False, True]))
-    assert moved.level.tolist() == [3.0, 2.0, 0.0]
-    assert [leaf.dtype for leaf in moved] == [leaf.dtype for leaf in detector]
-
-
-def test_nothing_seen_is_what_the_detectors_begin_with():
-    for ours, theirs in ((no_detector((3,)), anomaly.init(3)), (no_flags((3,)), anomaly.silent(3))):
-        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-        assert [leaf.dtype for leaf in ours] == [leaf.dtype for leaf in theirs]
