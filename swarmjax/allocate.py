@@ -207,13 +207,18 @@ def with_floor(share: jax.Array, living: jax.Array, floor: float, cap: float) ->
     """
     equal = normalise(jnp.zeros_like(share), living)
     share = floor * equal + (1.0 - floor) * share + _NOTHING * equal
-    most = cap / jnp.maximum(jnp.sum(living), 1)
+    count, cap = jnp.maximum(jnp.sum(living), 1), min(cap, len(share))
+    most = cap / count
     ordered = -jnp.sort(-share)
     # If the k largest are cut, the others are scaled so that all sum to 1; k is the least possible.
     tail = jnp.cumsum(ordered[::-1])[::-1]
-    scale = (1.0 - most * jnp.arange(len(share))) / jnp.where(tail > 0, tail, 1.0)
-    fits = scale * ordered <= most * _ROUNDING
-    return jnp.minimum(share * scale[jnp.argmax(fits)], most)
+    # Not `1 - most * k`, whose rounding exceeds what is left for the last.
+    room = (count - cap * jnp.arange(len(share))) / count
+    scale = room / jnp.where(tail > 0, tail, 1.0)
+    fits = (room > 0) & (scale * ordered <= most * _ROUNDING)
+    # With room for one more at most, the others fit but for rounding.
+    k = jnp.where(jnp.any(fits), jnp.argmax(fits), jnp.sum(room > 0) - 1)
+    return jnp.minimum(share * scale[k], most)
 
 
 def _standardise(score: jax.Array, living: jax.Array) -> jax.Array:

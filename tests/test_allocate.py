@@ -161,6 +161,22 @@ def test_no_one_gets_more_than_the_cap_and_order_stays(weight, cap, floor):
     assert (np.diff(got[np.argsort(share, kind="stable")]) >= -1e-7).all()
 
 
+@pytest.mark.parametrize("members", [100, 10_000])
+@pytest.mark.parametrize("cap", [1.0, 1.1, 1.5, inf])
+def test_tight_and_no_caps_of_large_swarms_use_the_whole_quota(members, cap):
+    rng = np.random.default_rng(0)
+    living = rng.random(members) < 0.9
+    for weight in (rng.random(members), rng.random(members) ** 20, np.arange(members) == 5):
+        living[5] = True
+        share = np.where(living, weight, 0)
+        share = jnp.asarray(share / share.sum(), jnp.float32)
+        got = with_floor(share, jnp.asarray(living), 0.0, cap)
+        np.testing.assert_allclose(np.asarray(got, np.float64).sum(), 1.0, rtol=1e-5)
+        assert (got[~living] == 0).all()
+        assert got.max() <= min(cap, members) / living.sum() * (1 + 1e-6)
+        assert total_of(integer_shares(got, 1_000_003)) == 1_000_003
+
+
 def test_the_softmax_of_a_large_swarm_is_capped(frames, decide):
     accuracy = np.full(100, 0.1)
     accuracy[7] = 0.9
