@@ -4,7 +4,8 @@ Members compete within *brackets*, groups of slots that share the quota equally.
 its *rungs* at even distances over the rounds of the run; with each only `1 / eta` of its members
 train on. Members that were left out get no step again, unless all that were kept have died: then
 the living go on. Members need not start together: a network that takes another's place takes its
-standing too.
+standing too, if these policies stand behind those of the chain that select: what is moved after
+them they learn of too late, and it is in the running again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def successive_halving(
     2013, ICML; Jamieson and Talwalkar 2016, arXiv:1502.07943.
 
     Args:
-        eta: above 1; each rung keeps the best `1 / eta`, at least one.
+        eta: at least 1.1; each rung keeps the best `1 / eta`, at least one.
         rungs: how many, at least 1; None for as many as leave less than `eta` members.
         goal: fitness, `fitness.default` unless given.
     """
@@ -64,7 +65,7 @@ def hyperband(eta: float = 3.0, goal: fitness.Goal | None = None) -> Policy:
     as any of their members live. Source: Li et al. 2017, Hyperband, JMLR 18.
 
     Args:
-        eta: above 1; each rung keeps the best `1 / eta` of a bracket, at least one.
+        eta: at least 1.1; each rung keeps the best `1 / eta` of a bracket, at least one.
         goal: fitness, `fitness.default` unless given.
     """
     _check_eta(eta)
@@ -149,5 +150,6 @@ def _halvings(members: int, eta: float) -> int:
 
 
 def _check_eta(eta: float) -> None:
-    if not 1 < eta < float("inf"):
-        raise InputError(f"eta must be a finite number > 1, got {eta}; 3 is usual")
+    # The number of rungs, and so of divisions, grows without bound as it nears 1.
+    if not 1.1 <= eta < float("inf"):
+        raise InputError(f"eta must be a finite number >= 1.1, got {eta}; 3 is usual")

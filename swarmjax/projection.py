@@ -46,9 +46,10 @@ def projected_gain(
 
     Each member's recent curve is extrapolated by the power law `c - a * step ** -b` that fits it
     best; a curve that falls promises nothing, and one of less than three points as much as the
-    others do on average. A copy goes on with its parent's curve. Source: the pow3 model of Domhan
-    et al. 2015, Speeding Up Automatic Hyperparameter Optimization by Extrapolation of Learning
-    Curves, IJCAI.
+    others do on average. A copy goes on with its parent's curve, if this policy stands behind those
+    of the chain that select; one made after it begins a curve. Source: the pow3 model of Domhan et
+    al. 2015, Speeding Up Automatic Hyperparameter Optimization by Extrapolation of Learning Curves,
+    IJCAI.
 
     Args:
         window: rounds remembered, at least 3.

@@ -156,8 +156,8 @@ def test_names_and_bad_options():
     goal = weighted(accuracy=1.0)
     assert hyperband(goal=goal).name == "hyperband(eta=3.0, goal=weighted(accuracy=1.0))"
     for make in (successive_halving, hyperband):
-        for eta in (1.0, nan, float("inf")):
-            with pytest.raises(InputError, match="eta must be a finite number > 1"):
+        for eta in (1.0, 1.0000001, nan, float("inf")):
+            with pytest.raises(InputError, match="eta must be a finite number >= 1.1"):
                 make(eta=eta)
     with pytest.raises(InputError, match="rungs >= 1, got 0"):
         successive_halving(rungs=0)

@@ -90,7 +90,7 @@ def test_a_copy_goes_on_with_its_parents_curve_and_a_stranger_begins(frames):
     np.testing.assert_array_equal(state.values.score[1], state.values.score[0])
     assert points.tolist() == [4, 4, 4]
     stranger = frames([0.5] * 3, metrics={"valid_x": jnp.full(3, 0.8)}, total_steps=[500, 500, 20],
-                      birth=[0, 3, 9])  # fmt: skip
+                      birth=[0, 3, 9], lineage=[0, 0, 2])  # fmt: skip
     plan, state = policy.update(jax.random.key(0), keep(stranger), stranger, state)
     assert np.isfinite(state.values.step).sum(axis=1).tolist() == [5, 5, 1]
     fresh = keep(stranger)._replace(fresh=jnp.array([True, False, False]))
