@@ -15,6 +15,9 @@ from swarmjax.types import Frame, Genome, InputError, Key, Plan, Policy
 _UNSEEN = 1e5
 # Observations from which its lengths are found: enough for so few, at a tenth of the time.
 _FITTED = 100
+# Points that are compared, and those of them that children get: both bound the time of a Plan.
+_CANDIDATES = 512
+_PICKS = 256
 
 Genes = list[tuple[str, Gene]]
 
@@ -41,7 +44,9 @@ def bandit(exploration: float = 1.0, window: int = 256, goal: fitness.Goal | Non
 
     A Gaussian process predicts the change of fitness in a round from the genes and the round; old
     rounds count ever less. Children get, one after the other, the genes with the highest upper
-    confidence bound, each as if those before had been tried already. Structural genes never change.
+    confidence bound, each as if those before had been tried already; beyond 256 children those
+    genes are dealt out again in the same order, so that the time stays bounded (covariances of 512
+    candidates, a product of 512 x k for the pick k). Structural genes never change.
     Stands after the policies that write `plan.parent`; runs on the host. Source: Parker-Holder et
     al. 2020, Provably Efficient Online Hyperparameter Optimization with Population-Based Bandits,
     arXiv:2002.02518; here choices are genes like others, one-hot, and changes count by their normal
@@ -119,11 +124,12 @@ def _pick(
     exploration: float,
 ) -> np.ndarray:
     """New genes `[C, G]` for children that have `current` ones `[C, G]`."""
-    candidates = _candidates(rng, free, current, max(512, 2 * len(current)))
+    candidates = _candidates(rng, free, current, _CANDIDATES)
     tried = np.column_stack([_features(free, seen.points), seen.rounds])
     asked = np.column_stack([_features(free, candidates), np.full(len(candidates), now + 1)])
     mean, covariance, noise = posterior(tried, normal_scores(seen.gains), asked)
-    return candidates[batch(mean, covariance, noise, len(current), exploration)]
+    picks = batch(mean, covariance, noise, min(len(current), _PICKS), exploration)
+    return candidates[np.resize(picks, len(current))]
 
 
 def _candidates(
@@ -223,13 +229,15 @@ def batch(
 
     What a trial would show is not known, but by how much it would narrow the others is (Desautels
     et al. 2014, Parallelizing Exploration-Exploitation Tradeoffs, JMLR 15). None is chosen twice.
+    The covariance left is `covariance - factor @ factor.T`, of which only a column is formed.
     """
-    chosen, free = [], np.ones(len(mean), bool)
-    for _ in range(count):
-        deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    chosen, free = np.zeros(count, int), np.ones(len(mean), bool)
+    factor, variance = np.zeros((len(mean), count)), np.diagonal(covariance).copy()
+    for k in range(count):
+        deviation = np.sqrt(np.maximum(variance, 0.0))
         best = int(np.argmax(np.where(free, mean + exploration * deviation, -np.inf)))
-        column = covariance[:, best]
-        covariance = covariance - np.outer(column, column) / (column[best] + noise)
-        free[best] = False
-        chosen.append(best)
-    return np.array(chosen)
+        column = covariance[:, best] - factor[:, :k] @ factor[best, :k]
+        factor[:, k] = column / np.sqrt(column[best] + noise)
+        variance -= factor[:, k] ** 2
+        chosen[k], free[best] = best, False
+    return chosen

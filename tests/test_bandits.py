@@ -39,6 +39,32 @@ def test_batch_by_hand():
     assert batch(mean, covariance, 1e-9, 3, 0.0).tolist() == [0, 1, 2]
 
 
+def test_a_batch_narrows_the_whole_covariance():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((12, 12))
+    mean, covariance, noise = rng.standard_normal(12), root @ root.T, 0.3
+    chosen, wanted = batch(mean, covariance, noise, 6, 1.5), []
+    for _ in range(6):
+        # The Gaussian process that was told of those before, from scratch.
+        at = covariance[:, wanted]
+        inverse = np.linalg.inv(at[wanted] + noise * np.eye(len(wanted)))
+        bound = mean + 1.5 * np.sqrt(np.diagonal(covariance - at @ inverse @ at.T))
+        bound[wanted] = -np.inf
+        wanted.append(int(np.argmax(bound)))
+    assert chosen.tolist() == wanted
+
+
+def test_many_children_share_a_bounded_number_of_picks(frames):
+    members = 2_000
+    frame = on_host(frames(np.linspace(0, 1, members), space=PLAIN))
+    parent = np.full(members, members - 1, np.int32)
+    policy, plan = bandit(), keep(frame)._replace(parent=parent)
+    after, _ = policy.update(jax.random.key(0), plan, frame, policy.init(frame))
+    rates = after.genome["rate"][:-1]
+    assert 200 < len(set(rates[:256].tolist())) and len(set(rates.tolist())) <= 256
+    np.testing.assert_array_equal(rates[256:512], rates[:256])
+
+
 def test_normal_scores_by_hand():
     scores = normal_scores(np.array([5.0, -1e30, 7.0, 5.0]))
     np.testing.assert_allclose(scores, [0.0, -1.15035, 1.15035, 0.0], atol=1e-5)
