@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from swarmjax import fitness
 from swarmjax.policy import children, slots, stateless
 from swarmjax.space import Choice
+from swarmjax.succession import take_over
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
 
 
@@ -40,7 +41,7 @@ def exploit(
         parent_key, genome_key = jax.random.split(key)
         score = fitness.worst_if_dead(measure(frame), frame)
         parent, copied = _truncate(parent_key, score, frame, fraction)
-        return _take_over(genome_key, plan, frame, score, parent, copied, structure)
+        return _succeed(genome_key, plan, frame, score, parent, copied, structure)
 
     return stateless(rule, f"exploit({fraction=}{_shown(goal)}, {structure=})")
 
@@ -68,7 +69,7 @@ def tournament(size: int = 3, fraction: float = 0.2, goal: fitness.Goal | None =
         parent, found = _winner(parent_key, score, size)
         worst = known & (rank >= rank.shape[0] - _count(fraction, rank.shape[0]))
         copied = found & (worst & (rank[parent] < rank) | ~jnp.asarray(frame.alive))
-        return _take_over(genome_key, plan, frame, score, parent, copied)
+        return _succeed(genome_key, plan, frame, score, parent, copied)
 
     return stateless(rule, f"tournament({size=}, {fraction=}{_shown(goal)})")
 
@@ -94,7 +95,7 @@ def binary(margin: float = 0.0, goal: fitness.Goal | None = None) -> Policy:
         parent, found = _winner(parent_key, score, 1)
         beaten = known & (score[parent] > score + margin)
         copied = found & (beaten | ~jnp.asarray(frame.alive))
-        return _take_over(genome_key, plan, frame, score, parent, copied)
+        return _succeed(genome_key, plan, frame, score, parent, copied)
 
     return stateless(rule, f"binary({margin=}{_shown(goal)})")
 
@@ -133,7 +134,7 @@ def regularised(
         oldest = jnp.argsort(born, stable=True)[: _count(fraction, born.shape[0])]
         old = known & jnp.zeros(known.shape, bool).at[oldest].set(True)
         copied = found & (old | ~jnp.asarray(frame.alive))
-        after = _take_over(genome_key, plan, frame, score, parent, copied)
+        after = _succeed(genome_key, plan, frame, score, parent, copied)
         return _move_structure(structure_key, after, frame, copied & children(after), mutation)
 
     name = f"regularised({fraction=}, {size=}, {mutation=}{_shown(goal)})"
@@ -157,7 +158,7 @@ def mutate_structure(probability: float = 0.1) -> Policy:
     return stateless(rule, f"mutate_structure({probability=})")
 
 
-def _take_over(
+def _succeed(
     key: Key,
     plan: Plan,
     frame: Frame,
@@ -174,21 +175,7 @@ def _take_over(
     copied, unknown = later & copied, ~jnp.any(score > -jnp.inf)
     reborn = later & ~jnp.asarray(frame.alive) & unknown
     kept = frame.space.structural if structure == "keep" else ()
-    own = slots(frame)
-    replaced = copied | reborn
-    drawn = frame.space.sample(key, own.shape[0])
-    genome = dict(plan.genome)
-    # In the order of the genes: a set would make another program in every process.
-    for name in (name for name in genome if name not in kept):
-        inherited = jnp.where(copied, jnp.asarray(frame.genome[name])[parent], genome[name])
-        genome[name] = jnp.where(reborn, drawn[name], inherited)
-    return plan._replace(
-        parent=jnp.where(copied, parent, jnp.where(reborn, own, plan.parent)),
-        mate=jnp.where(replaced, own, plan.mate),
-        operator=jnp.where(replaced, 0, plan.operator),
-        fresh=jnp.where(copied, False, plan.fresh | reborn),
-        genome=genome,
-    )
+    return take_over(key, plan, frame, parent, copied, reborn, kept)
 
 
 def _truncate(key: Key, score: Array, frame: Frame, fraction: float) -> tuple[jax.Array, jax.Array]:

@@ -10,7 +10,13 @@ from swarmjax.types import Array, Frame, Key, Plan
 
 
 def take_over(
-    key: Key, plan: Plan, frame: Frame, parent: Array, copied: Array, reborn: Array
+    key: Key,
+    plan: Plan,
+    frame: Frame,
+    parent: Array,
+    copied: Array,
+    reborn: Array,
+    kept: tuple[str, ...] = (),
 ) -> Plan:
     """The Plan in which some members give up what they are and what was planned for them.
 
@@ -21,12 +27,14 @@ def take_over(
         parent: `[N]` slot that the copied take weights and genes from.
         copied: `[N]` bool, who does.
         reborn: `[N]` bool, who starts from new weights with new genes instead.
+        kept: genes that everyone keeps as planned.
     """
     own, replaced = slots(frame), copied | reborn
     drawn = frame.space.sample(key, own.shape[0])
     genome = dict(plan.genome)
-    for name, values in genome.items():
-        inherited = jnp.where(copied, jnp.asarray(frame.genome[name])[parent], values)
+    # In the order of the genes: a set would make another program in every process.
+    for name in (name for name in genome if name not in kept):
+        inherited = jnp.where(copied, jnp.asarray(frame.genome[name])[parent], genome[name])
         genome[name] = jnp.where(reborn, drawn[name], inherited)
     return plan._replace(
         parent=jnp.where(copied, parent, jnp.where(reborn, own, plan.parent)),

@@ -31,6 +31,20 @@ def test_the_copied_inherit_and_the_reborn_are_new(frames):
         np.testing.assert_allclose(after.genome[name], expected)
 
 
+def test_kept_genes_stay_as_planned(frames):
+    frame = frames([0.1, 0.2, 0.3])
+    before = keep(frame)._replace(
+        genome={name: jnp.roll(values, 1) for name, values in frame.genome.items()}
+    )
+    parent, copied, reborn = jnp.full(3, 2, jnp.int32), jnp.arange(3) == 0, jnp.arange(3) == 1
+    args = jax.random.key(0), before, frame, parent, copied, reborn
+    after, whole = succession.take_over(*args, ("depth", "width")), succession.take_over(*args)
+    for name in ("depth", "width"):
+        np.testing.assert_array_equal(after.genome[name], before.genome[name])
+    np.testing.assert_array_equal(after.genome["momentum"], whole.genome["momentum"])
+    assert after.parent.tolist() == whole.parent.tolist() == [2, 1, 2]
+
+
 def test_lineages_of_the_living_are_counted(frames):
     frame = frames([0.1] * 5, lineage=[3, 3, 4, 9, 4], alive=[True, True, True, False, True])
     assert succession.lineages(jax.tree.map(np.asarray, frame)) == 2
