@@ -42,6 +42,10 @@ def by_predictions(frame: Frame) -> Array:
 
     Members that were not evaluated yet are alike.
     """
+    if frame.descriptor.shape[-1] == 1:
+        raise InputError(
+            "by_predictions needs classes, and the members put out one number; take by_outputs"
+        )
     xp = namespace(frame.descriptor)
     known = xp.where(xp.isfinite(frame.descriptor), frame.descriptor, 0.0)
     return similarity.disagreement(known.argmax(axis=-1), known.shape[-1])
@@ -107,7 +111,7 @@ def cells(frame: Frame, axes: tuple[str, ...], bins: int) -> jax.Array:
 
     An axis is a gene, whose ranges are cut into `bins` and whose options are a bin each, or `cost`,
     `parameters` or `seconds`, cut into bins of equal ratio between the least and the most of the
-    living.
+    living. Cells by `seconds` differ from run to run, as measured times do.
     """
     index = jnp.zeros(frame.alive.shape[0], jnp.int32)
     for axis in axes:
@@ -147,7 +151,8 @@ def niches(*axes: str, bins: int = 4, fraction: float = 0.2, goal: Goal | None =
     (arXiv:1504.04909); here every member of a cell lives on, not its elite alone.
 
     Args:
-        axes: at least one; two or more make the usual map.
+        axes: at least one; two or more make the usual map. With `seconds` among them a run does
+            not repeat to the bit.
         bins: cuts of a range or an amount, at least 1.
         fraction: above 0 and at most 0.5.
         goal: fitness, `fitness.default` unless given.
@@ -189,7 +194,7 @@ def _ranked(group: Array, rank: Array) -> tuple[jax.Array, jax.Array, jax.Array]
     return order.astype(jnp.int32), first, place
 
 
-def lineage_cap(maximum: int) -> Policy:
+def lineage_cap(maximum: int, goal: Goal | None = None) -> Policy:
     """Lets no lineage take over slots beyond `maximum`; stands behind the policies that select.
 
     Children that would make their lineage own more go on from their own weights with their own
@@ -198,21 +203,24 @@ def lineage_cap(maximum: int) -> Policy:
 
     Args:
         maximum: slots, at least 1.
+        goal: fitness of the parents, `fitness.default` unless given.
     """
     if maximum < 1:
         raise InputError(f"lineage_cap needs a maximum >= 1, got {maximum}")
+    measure = goal or fitness.default
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         own, alive = slots(frame), jnp.asarray(frame.alive)
         lineage = jnp.unique_inverse(jnp.asarray(frame.lineage), size=own.shape[0]).inverse_indices
         after = lineage[plan.parent]
         moving = (after != lineage) & ~plan.fresh
-        rank = fitness.ranks(fitness.worst_if_dead(fitness.default(frame), frame))[plan.parent]
+        rank = fitness.ranks(fitness.worst_if_dead(measure(frame), frame))[plan.parent]
         allowed = _admitted(lineage, after, moving, ~plan.fresh, rank, maximum)
         back = moving & ~allowed
         return take_over(key, plan, frame, own, back & alive, back & ~alive)
 
-    return stateless(rule, f"lineage_cap({maximum})")
+    named = "" if goal is None else f", goal={goal.__name__}"
+    return stateless(rule, f"lineage_cap({maximum}{named})")
 
 
 def _admitted(

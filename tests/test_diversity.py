@@ -193,6 +193,12 @@ def test_the_children_of_the_best_parents_come_first(frames, decide):
     after = decide(lineage_cap(3), frame, plan=taken(frame, [2, 3, 2, 3]))
     assert after.parent.tolist() == [0, 3, 2, 3]
 
+    def reverse(frame):
+        return -accuracy(frame)
+
+    after = decide(lineage_cap(3, goal=reverse), frame, plan=taken(frame, [2, 3, 2, 3]))
+    assert after.parent.tolist() == [2, 1, 2, 3]
+
 
 def test_who_leaves_makes_room(frames, decide):
     # Two swap lineages that are full: neither can go first. A third may follow who left.
@@ -262,6 +268,7 @@ def test_names_tell_how_they_were_made():
     assert shared(fitness.default, 0.2).__name__ == "shared(default, 0.2, by_genes)"
     assert niches("depth", "cost").name == "niches(depth, cost, bins=4, fraction=0.2)"
     assert lineage_cap(4).name == "lineage_cap(4)"
+    assert lineage_cap(4, goal=accuracy).name == "lineage_cap(4, goal=accuracy)"
 
 
 def test_outputs_and_predictions_tell_members_apart(frames):
@@ -274,3 +281,9 @@ def test_outputs_and_predictions_tell_members_apart(frames):
     assert apart.tolist() == [[0, 0, 0.5], [0, 0, 0.5], [0.5, 0.5, 0]]
     apart = np.asarray(by_outputs(frame))
     assert apart[0, 1] == pytest.approx(0, abs=1e-3) and apart[0, 2] > 0.5
+
+
+def test_predictions_of_numbers_are_refused(frames):
+    frame = frames([0.5] * 3)._replace(descriptor=np.zeros((3, 4, 1), np.float16))
+    with pytest.raises(InputError, match="needs classes"):
+        by_predictions(frame)
