@@ -38,7 +38,7 @@ def optuna_sampler(
 ) -> Policy:
     """Takes the genes of new networks from a sampler of Optuna.
 
-    Every network is a trial, whose value is its fitness in the last round that it lived. Networks
+    Every network that took a step is a trial, whose value is its fitness after its last. Networks
     that start fresh, as all do before the first round, get all their genes; those that take over
     another's weights keep their structural ones. At every update a study is built anew from the
     trials, so a sampler that stores things in its own trials forgets them: CMA-ES starts from the
@@ -89,7 +89,9 @@ def optuna_sampler(
 
 def record(score: np.ndarray, frame: Frame, trials: Trials, limit: int) -> Trials:
     """The trials with what the frame shows: of a network seen before, only the latest counts."""
-    shown = np.flatnonzero((frame.birth >= 0) & (np.isfinite(score) | ~np.asarray(frame.alive)))
+    known = np.isfinite(score) | ~np.asarray(frame.alive)
+    # A child that was granted no step shows its parent's fitness, not what its own genes do.
+    shown = np.flatnonzero((frame.birth >= 0) & (frame.steps > 0) & known)
     births = np.asarray(frame.birth)[shown]
     kept = ~np.isin(trials.birth, births)
     birth = np.concatenate([trials.birth[kept], births])

@@ -115,6 +115,23 @@ def test_of_a_network_only_the_latest_counts(frames):
     assert record(score, frame, trials, 2).birth.tolist() == [3, 5]
 
 
+def test_who_took_no_step_is_not_told(frames):
+    none = Trials(np.zeros(0, np.int32), np.zeros(0, np.float32), {"rate": np.zeros(0, np.float32)})
+    seen = none._replace(
+        birth=np.int32([5]), value=np.float32([0.3]), genome={"rate": np.float32([1e-3])}
+    )
+    frame = on_host(frames([0.5, 0.6, 0.7], birth=[5, 6, 7], steps=[0, 0, 10]))
+    frame = frame._replace(genome={"rate": np.float32([2e-3, 3e-3, 4e-3])})
+    score = np.float32([0.5, 0.6, 0.7])
+    assert record(score, frame, none, 9).birth.tolist() == [7]
+    # Whoever was told of stays so, with the genes that it trained with.
+    after = record(score, frame, seen, 9)
+    assert after.birth.tolist() == [5, 7]
+    np.testing.assert_allclose(after.genome["rate"], [1e-3, 4e-3])
+    trained = frame._replace(steps=np.full(3, 4, np.int32))
+    assert record(score, trained, after, 9).birth.tolist() == [5, 6, 7]
+
+
 def test_the_diverged_are_avoided_as_the_worst(frames):
     frame = first(frames, 60)
     genome = frame.genome | {"momentum": np.linspace(0, 1, 60, dtype=np.float32)}
