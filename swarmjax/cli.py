@@ -44,7 +44,8 @@ class Options:
         members: networks alive at a time.
         budget: training steps of all members together.
         model: a built-in family of networks: mlp, cnn or transformer.
-        policy: a preset: swarm, pbt, random_search, grid_search, successive_halving or hyperband.
+        policy: a preset: swarm, pbt, random_search, grid_search, successive_halving, hyperband, pb2
+            or regularised_evolution.
         goal: what the preset maximises, such as 'accuracy=0.7, efficiency=0.3' or
             'pareto(accuracy=1, parameters=-1)', with limits after it, such as ', parameters<=1e5'.
         directory: where the run is stored.

@@ -32,9 +32,12 @@ def constrained(goal: fitness.Goal, **limits: str) -> fitness.Goal:
         raise InputError('constrained needs a limit, such as parameters="<= 1e5"')
     read = {name: _limit(name, text) for name, text in limits.items()}
 
+    def violation(frame: Frame) -> Array:
+        each = (_violation(fitness.quantity(frame, name), *read[name]) for name in read)
+        return namespace(frame.alive).asarray(sum(each))
+
     def within_limits(frame: Frame) -> Array:
-        score = goal(frame)
-        broken = sum(_violation(fitness.quantity(frame, name), *read[name]) for name in read)
+        score, broken = goal(frame), violation(frame)
         xp = namespace(score, broken, frame.alive)
         within = xp.asarray(frame.alive) & (broken == 0) & xp.isfinite(score)
         worst = xp.minimum(xp.min(xp.where(within, score, np.inf)), 0.0)
@@ -44,6 +47,7 @@ def constrained(goal: fitness.Goal, **limits: str) -> fitness.Goal:
         return xp.where(xp.isnan(broken), np.nan, known)
 
     shown = ", ".join(f"{name}={text!r}" for name, text in limits.items())
+    within_limits.feasible = lambda frame: violation(frame) == 0  # pyright: ignore[reportFunctionMemberAccess]
     within_limits.__name__ = f"constrained({fitness.name_of(goal)}, {shown})"
     return within_limits
 

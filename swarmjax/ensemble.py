@@ -38,7 +38,7 @@ class Ensemble(NamedTuple):
         networks: slot -> the network.
         scores: validation metrics, and test metrics where the task has test data.
         parameters: weights of all its networks together.
-        cost: operations of one prediction over those of the best single network.
+        cost: operations of one prediction over those of the best network of the last round.
     """
 
     members: tuple[int, ...]
@@ -48,10 +48,11 @@ class Ensemble(NamedTuple):
     cost: float
 
     def __str__(self) -> str:
-        """As in `5 votes of 3 networks (3, 7, 9), 2.1 x the cost of one: test_accuracy 0.9700`."""
+        """Votes, networks and their slots, cost and scores, in a line."""
         votes = f"{len(self.members)} votes of {len(self.networks)} networks"
         slots = ", ".join(map(str, self.networks))
-        return f"{votes} ({slots}), {self.cost:.2g} x the cost of one: {_listed(self.scores)}"
+        cost = f"{self.cost:.2g} x the cost of its best alone"
+        return f"{votes} ({slots}), {cost}: {_listed(self.scores)}"
 
 
 class Soup(NamedTuple):
@@ -70,6 +71,8 @@ class Soup(NamedTuple):
     def __str__(self) -> str:
         """As in `mean of 3 networks (4, 8, 1): test_accuracy 0.9600`."""
         slots = ", ".join(map(str, self.members))
+        if len(self.members) == 1:
+            return f"no relative improves member {slots}: {_listed(self.scores)}"
         return f"mean of {len(self.members)} networks ({slots}): {_listed(self.scores)}"
 
 
@@ -78,9 +81,9 @@ def choose_ensemble(setup: Setup, trainer: LocalTrainer, frame: Frame, size: int
 
     Source: Caruana et al. 2004, Ensemble Selection from Libraries of Models, ICML.
     """
-    task, ranked = setup.task, _ranked(frame)
-    votes = _votes(setup, trainer, frame, ranked[:CANDIDATES])
-    chosen = [ranked[i] for i in select(task, votes, size)]
+    task, slots = setup.task, ranked(setup, frame)
+    votes = _votes(setup, trainer, frame, slots[:CANDIDATES])
+    chosen = [slots[i] for i in select(task, votes, size)]
     distinct = sorted(set(chosen), key=chosen.index)
     networks = {slot: trainer.network(slot, frame.genome) for slot in distinct}
     scores = {}
@@ -93,7 +96,7 @@ def choose_ensemble(setup: Setup, trainer: LocalTrainer, frame: Frame, size: int
         networks={slot: describe_best(setup, frame, slot, networks[slot]) for slot in distinct},
         scores=scores,
         parameters=int(frame.parameters[distinct].sum()),
-        cost=float(frame.cost[distinct].sum() / frame.cost[ranked[0]]),
+        cost=float(frame.cost[distinct].sum() / frame.cost[slots[0]]),
     )
 
 
@@ -145,27 +148,26 @@ def _votes(setup: Setup, trainer: LocalTrainer, frame: Frame, slots: list[int]):
     return votes
 
 
-def anyone(frame: Frame) -> bool:
-    """Whether there is a living network of known quality."""
-    return bool(_ranked(frame))
+def ranked(setup: Setup, frame: Frame) -> list[int]:
+    """Slots of the living whose quality is known, the best first.
 
-
-def _ranked(frame: Frame) -> list[int]:
-    """Slots of the living whose quality is known, the best first."""
+    Only those within the limits of the goal, if there are any.
+    """
     score = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
+    within = fitness.feasible(setup.goal, frame) & (score > -np.inf)
     order = np.argsort(-score, kind="stable")
-    return [int(slot) for slot in order if score[slot] > -np.inf]
+    return [int(i) for i in order if score[i] > -np.inf and (within[i] or not within.any())]
 
 
 def _relatives(setup: Setup, frame: Frame) -> list[int]:
     """Slots of the best network and of those of its lineage and architecture, the best first."""
-    ranked, space = _ranked(frame), setup.recipe.space
+    order, space = ranked(setup, frame), setup.recipe.space
     shape = partial(architecture_of, space)
-    first = ranked[0]
+    first = order[0]
     wanted = shape(space.values(frame.genome, first))
     return [
         slot
-        for slot in ranked
+        for slot in order
         if frame.lineage[slot] == frame.lineage[first]
         and shape(space.values(frame.genome, slot)) == wanted
     ]

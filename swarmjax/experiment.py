@@ -37,7 +37,8 @@ class Experiment:
             built-in one, which reads learning_rate, weight_decay, momentum and optimizer.
         policy: the policy or the name of a preset.
         goal: what the preset maximises, or a text of it as `goals.parse_goal` reads; None for the
-            preset's own. The best network is kept by validation accuracy or loss all the same.
+            preset's own. The best network is kept by validation accuracy or loss all the same, but
+            within the limits of the goal as long as anyone keeps them.
         members: networks alive at a time.
         budget: training steps of all members together.
         round_steps: mean steps of a member in a round.
@@ -64,7 +65,10 @@ class Experiment:
 
 
 class Setup(NamedTuple):
-    """An experiment found fit to run, with everything it needs; `model` is the model's name."""
+    """An experiment found fit to run, with everything it needs.
+
+    `model` is the model's name, `goal` the experiment's as a function, if it has one.
+    """
 
     experiment: Experiment
     task: Task
@@ -72,6 +76,7 @@ class Setup(NamedTuple):
     recipe: Recipe
     directory: Path
     model: str
+    goal: Goal | None = None
 
 
 def check(experiment: Experiment) -> Setup:
@@ -81,14 +86,15 @@ def check(experiment: Experiment) -> Setup:
     _check_numbers(experiment)
     if not space.genes:
         raise InputError("the space has no gene; give it at least a learning_rate")
-    policy = _policy(experiment.policy, experiment.goal)
+    goal = parse_goal(experiment.goal) if isinstance(experiment.goal, str) else experiment.goal
+    policy = _policy(experiment.policy, goal)
     model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
     recipe = Recipe(space, _family(model, space, task), _optimizer(experiment))
     _check_genes(experiment, recipe)
     rehearse(recipe, task, policy, experiment.members)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     label = model if isinstance(model, str) else models.name_of(model)
-    return Setup(experiment, task, policy, recipe, directory, label)
+    return Setup(experiment, task, policy, recipe, directory, label, goal)
 
 
 def builtin(name: str, model: str | None = None) -> Experiment:
@@ -157,8 +163,7 @@ def _task(given: Task | str) -> Task:
     return TASKS[given]()
 
 
-def _policy(policy: Policy | str, goal: Goal | str | None) -> Policy:
-    goal = parse_goal(goal) if isinstance(goal, str) else goal
+def _policy(policy: Policy | str, goal: Goal | None) -> Policy:
     if isinstance(policy, str):
         return preset(policy, goal)
     if goal is not None:

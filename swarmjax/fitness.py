@@ -176,6 +176,12 @@ def worst_if_dead(fitness: Array, frame: Frame) -> Array:
     return xp.where(frame.alive & xp.isfinite(fitness), fitness, -np.inf)
 
 
+def feasible(goal: Goal | None, frame: Frame) -> np.ndarray:
+    """Who keeps within the limits of `goal`, `[N]` bool on the host; everyone where it has none."""
+    check = getattr(goal, "feasible", None)
+    return np.ones(len(frame.alive), bool) if check is None else np.asarray(check(frame))
+
+
 def ranks(fitness: Array) -> jax.Array:
     """Places `[N]` int32 by fitness, 0 the best; ties go to the lower slot."""
     order = jnp.argsort(-jnp.asarray(fitness), stable=True)

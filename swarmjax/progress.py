@@ -79,6 +79,10 @@ class _Bar(Progress):
             yield Text(text, style="dim")
 
 
+# Columns from which on there is room for how many lineages are left.
+_WIDE = 100
+
+
 class Terminal:
     """A live bar: round, member-steps of the budget, best score, members alive, time left."""
 
@@ -117,8 +121,14 @@ class Terminal:
         self._bar.update(
             self._task, completed=status.done, total=status.budget, round=status.round, best=best,
             alive=f"{status.alive}/{status.members}",
-            lineages="" if status.lineages is None else f" of {status.lineages} lineages",
+            lineages=self._lineages(status),
         )  # fmt: skip
+
+    def _lineages(self, status: Status) -> str:
+        # In a narrow window the bar and the time left come first.
+        if status.lineages is None or self._console.width < _WIDE:
+            return ""
+        return f" of {status.lineages} lineages"
 
     def compiling(self, programs: Programs) -> None:
         """Shows a line as long as programs are being compiled."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from swarmjax import anomaly, fitness, progress, resources, store, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
-from swarmjax.ensemble import Ensemble, Soup, anyone, choose_ensemble, choose_soup
+from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
 from swarmjax.policy import PlanError, chain, check_plan, keep
@@ -147,7 +147,7 @@ class _Loop:
         if not policy.host:
             # A policy's arithmetic is small: it is worth compiling fast, not running fast.
             self._decide = jax.jit(self._decide, compiler_options=QUICK)
-        self._best: tuple[float, Network, Best] | None = None
+        self._best: tuple[tuple[bool, float], Network, Best] | None = None
 
     def run(self) -> Result:
         """Rounds until the budget is spent, or nobody is alive and the policy revives nobody."""
@@ -193,16 +193,21 @@ class _Loop:
         return plan
 
     def _keep_best(self) -> None:
-        """Copies the best living network out of the swarm if it beats all before it."""
+        """Copies the best living network out of the swarm if it beats all before it.
+
+        Whoever keeps within the limits of the goal comes before everyone who does not.
+        """
         scores = np.asarray(fitness.worst_if_dead(fitness.default(self._frame), self._frame))
-        member = int(scores.argmax())
+        within = fitness.feasible(self._setup.goal, self._frame) & np.isfinite(scores)
+        member = int(np.where(within | ~within.any(), scores, -np.inf).argmax())
         if not np.isfinite(scores[member]):
             return
-        if self._best is not None and scores[member] <= self._best[0]:
+        worth = bool(within[member]), float(scores[member])
+        if self._best is not None and worth <= self._best[0]:
             return
         network = self._trainer.network(member, self._frame.genome)
         best = describe_best(self._setup, self._frame, member, network)
-        self._best = float(scores[member]), network, best
+        self._best = worth, network, best
         self._writer.best(*stored_best(best))
 
     def _tell_programs(self) -> None:
@@ -217,7 +222,11 @@ class _Loop:
                 f"all {len(self._frame.alive)} members diverged in round {self._frame.round}; "
                 "lower the learning rates of the space"
             )
-        _, network, best = self._best
+        (within, _), network, best = self._best
+        if not within:
+            self._note(
+                "nobody ever kept within the limits of the goal; the best network breaks them"
+            )
         best = best._replace(scores=best.scores | score_on(self._setup, network, "test"))
         self._writer.best(*stored_best(best))
         together = self._together()
@@ -232,7 +241,7 @@ class _Loop:
     def _together(self) -> tuple[Ensemble | None, Soup | None]:
         """What the members of the last round are worth together, written down."""
         size = self._setup.experiment.ensemble
-        if not size or not anyone(self._frame):
+        if not size or not ranked(self._setup, self._frame):
             return None, None
         ensemble = choose_ensemble(self._setup, self._trainer, self._frame, size)
         soup = choose_soup(self._setup, self._trainer, self._frame)

@@ -127,7 +127,7 @@ def test_both_are_written_down_and_told_in_a_line(result):
     with contextlib.closing(sj.open_run(result.directory)) as reader:
         told = {event.kind: event.text for event in reader.events()}
     assert told["ensemble"] == str(result.ensemble) and "votes of" in told["ensemble"]
-    assert told["soup"] == str(result.soup) and "mean of" in told["soup"]
+    assert told["soup"] == str(result.soup) and "valid_accuracy" in told["soup"]
 
 
 def test_none_is_made_where_none_is_asked_for(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -381,3 +382,26 @@ def test_an_interrupted_run_is_readable_and_says_so(task, tmp_path):
 
 def test_no_thread_outlives_a_run(first):
     assert not [t for t in threading.enumerate() if "beat" in t.name or "Thread-" in t.name]
+
+
+def test_the_best_network_keeps_within_the_limits_of_the_goal(tmp_path):
+    """Wide networks learn the spirals better, and are not what was asked for."""
+    limited = sj.run(
+        task="spirals", space=sj.Space(learning_rate=sj.log_uniform(1e-2, 2e-2),
+                                       width=sj.structure(2, 64)),
+        policy="pbt", goal="accuracy=1, parameters<=100", members=6, budget=600, seed=1,
+        directory=tmp_path / "limited",
+    )  # fmt: skip
+    assert limited.best.genome["width"] == 2
+    widths = {best.genome["width"] for best in limited.ensemble.networks.values()}
+    assert widths == {2}
+
+
+def test_limits_that_nobody_keeps_are_told(tmp_path):
+    result = sj.run(
+        task="spirals", space=sj.Space(learning_rate=sj.log_uniform(1e-2, 2e-2)), policy="pbt",
+        goal="accuracy=1, parameters<=1", members=2, budget=20, directory=tmp_path / "none",
+    )  # fmt: skip
+    assert result.best.scores["valid_accuracy"] > 0
+    with contextlib.closing(sj.open_run(result.directory)) as reader:
+        assert any("nobody ever kept within the limits" in e.text for e in reader.events())
