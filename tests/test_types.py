@@ -43,4 +43,4 @@ def test_every_field_is_documented_in_order(record):
 def test_array_fields_say_their_shape(record):
     described = dict(re.findall(r"^ {4}(\w+): (.*)$", inspect.getdoc(record), re.MULTILINE))
     for name in set(record._fields) - {"space", "genome"}:
-        assert re.match(r"(name -> )?`\[N?\]`", described[name]), name
+        assert re.match(r"(name -> )?`\[(N(, [A-Z])*)?\]`", described[name]), name
