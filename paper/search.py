@@ -7,6 +7,7 @@ that is tested is the best one ever seen by validation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -16,9 +17,9 @@ import numpy as np
 from swarmjax import ensemble, fitness
 from swarmjax.cohorts import Costs
 from swarmjax.experiment import Experiment, Setup, check
-from swarmjax.frames import first_frame
-from swarmjax.policy import check_plan, keep
+from swarmjax.policy import check_plan
 from swarmjax.result import main_metric, score_on
+from swarmjax.run import begin, budgeted, decide, policy_bits
 from swarmjax.space import Space
 from swarmjax.succession import lineages
 from swarmjax.tasks import Task
@@ -96,19 +97,17 @@ class Search:
             budget=case.budget, round_steps=case.round_steps,
         )  # fmt: skip
         self._setup: Setup = check(experiment)
-        update = partial(_update, policy)
+        update = partial(decide, policy)
         self._update: Callable[..., tuple[Plan, State]] = update if policy.host else jax.jit(update)
 
     def __call__(self, seed: int) -> Outcome:
         """The search with this seed, which draws genes, weights, batches and decisions."""
         case, setup = self._case, self._setup
-        trainer, genome = _trainer(setup, seed), case.space.draw(seed, case.members)
-        frame = _budgeted(
-            case, first_frame(setup.recipe, case.task, case.members, genome), case.budget
-        )
+        experiment = replace(self._setup.experiment, seed=seed)
+        trainer, frame = begin(setup._replace(experiment=experiment), ONE_PROGRAM)
         state, curve, best = setup.policy.init(frame), [], None
         while frame.remaining > 0:
-            plan, state = self._update(_bits(seed, int(frame.round) + 1), frame, state)
+            plan, state = self._update(policy_bits(seed, int(frame.round) + 1), frame, state)
             plan = jax.tree.map(np.asarray, plan)
             if frame.round == 0:
                 plan = plan._replace(fresh=np.ones(case.members, bool))
@@ -117,35 +116,11 @@ class Search:
                 break
             check_plan(plan, frame)
             after = trainer.round(plan, frame)
-            frame = _budgeted(case, after, int(after.remaining))
+            frame = budgeted(after, int(after.remaining), experiment)
             best = _better(trainer, frame, best)
             curve.append(best.scores[main_metric(case.task)] if best else float("nan"))
         curve += [curve[-1]] * (-(-case.steps // case.round_steps) - len(curve))
         return _outcome(setup, trainer, frame, best, curve)
-
-
-def _trainer(setup: Setup, seed: int) -> LocalTrainer:
-    experiment = setup.experiment
-    return LocalTrainer(
-        setup.recipe, setup.task, members=experiment.members, budget=experiment.budget, seed=seed,
-        choices=ONE_PROGRAM,
-    )  # fmt: skip
-
-
-def _update(policy: Policy, bits, frame: Frame, state: State) -> tuple[Plan, State]:
-    key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
-    return policy.update(key, keep(frame), frame, state)
-
-
-def _bits(seed: int, round: int) -> np.ndarray:
-    return np.random.SeedSequence(seed, spawn_key=(round,)).generate_state(2, np.uint32)
-
-
-def _budgeted(case: Case, frame: Frame, remaining: int) -> Frame:
-    quota = min(remaining, case.members * case.round_steps)
-    return frame._replace(
-        remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
-    )
 
 
 def _better(trainer: LocalTrainer, frame: Frame, best: Best | None) -> Best | None:

@@ -76,7 +76,7 @@ def run(
     experiment = replace(experiment, **settings) if experiment else Experiment(**settings)
     prepare_jax()
     setup = check(experiment)
-    begun = _begin(setup)
+    begun = begin(setup)
     begun[0].check_memory(begun[1].genome)
     display = display or progress.Silent()
     writer = store.create(setup.directory, _config(setup), setup.recipe.space)
@@ -103,12 +103,12 @@ def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrai
     reader = store.open_run(experiment.directory)
     setup = check(replace(experiment, directory=None))
     _check_same_run(setup, reader)
-    trainer, frame = _begin(setup, Choices.from_json(reader.engine()))
+    trainer, frame = begin(setup, Choices.from_json(reader.engine()))
     with contextlib.closing(reader):
         for round, table in reader.plans():
             if rounds is None or round <= rounds:
                 after = trainer.round(telemetry.plan_from_table(table), frame)
-                frame = _budgeted(after, int(after.remaining), experiment)
+                frame = budgeted(after, int(after.remaining), experiment)
     return trainer, frame
 
 
@@ -143,7 +143,7 @@ class _Loop:
         # A chain looks after what a policy on the host returns, and compiles the others.
         policy = chain(setup.policy) if setup.policy.host else setup.policy
         self._state, self._told = policy.init(self._frame), watch.programs
-        self._decide = partial(_decide, policy)
+        self._decide = partial(decide, policy)
         if not policy.host:
             # A policy's arithmetic is small: it is worth compiling fast, not running fast.
             self._decide = jax.jit(self._decide, compiler_options=QUICK)
@@ -167,7 +167,7 @@ class _Loop:
         if self._chosen != self._trainer.choices:
             self._chosen = self._trainer.choices
             self._writer.engine(self._chosen.to_json())
-        self._frame = _budgeted(frame, int(frame.remaining), experiment)
+        self._frame = budgeted(frame, int(frame.remaining), experiment)
         self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
         lived = before.alive | (self._frame.birth != before.birth)
         for member in np.flatnonzero(lived & ~self._frame.alive):
@@ -181,7 +181,7 @@ class _Loop:
         self._announce("running")
 
     def _plan(self, round: int) -> Plan:
-        bits = _policy_bits(self._setup.experiment.seed, round)
+        bits = policy_bits(self._setup.experiment.seed, round)
         plan, self._state = self._decide(bits, self._frame, self._state)
         if round == 1:
             everyone = np.ones(len(self._frame.alive), bool)
@@ -282,7 +282,7 @@ def _check_same_run(setup: Setup, reader: store.Reader) -> None:
             )
 
 
-def _begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, Frame]:
+def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, Frame]:
     """The trainer and the Frame before the first round."""
     experiment = setup.experiment
     trainer = LocalTrainer(
@@ -291,21 +291,22 @@ def _begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, 
     )  # fmt: skip
     genome = setup.recipe.space.draw(experiment.seed, experiment.members)
     frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
-    return trainer, _budgeted(frame, experiment.budget, experiment)
+    return trainer, budgeted(frame, experiment.budget, experiment)
 
 
-def _decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
+def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
     """What `policy` makes of `frame`; `bits` `[2]` are those of its key."""
     key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
     return policy.update(key, keep(frame), frame, state)
 
 
-def _policy_bits(seed: int, round: int) -> np.ndarray:
+def policy_bits(seed: int, round: int) -> np.ndarray:
     """The bits of a round's key, made on the host, which needs no compiled program."""
     return np.random.SeedSequence(seed, spawn_key=(round,)).generate_state(2, np.uint32)
 
 
-def _budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
+def budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
+    """The Frame with so many member-steps left, and what the next round may take of them."""
     quota = min(remaining, experiment.members * experiment.round_steps)
     return frame._replace(
         remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
