@@ -43,21 +43,28 @@ class Choices(NamedTuple):
     Attributes:
         costs: of the machine, for the planner of cohorts.
         chunks: container, as text -> members vmapped together.
+        devices: that the run trains on; None for all there are.
     """
 
     costs: Costs = Costs()
     chunks: dict[str, int] = {}
+    devices: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain description that `from_json` reads back."""
-        return {"costs": self.costs._asdict(), "chunks": self.chunks}
+        return {"costs": self.costs._asdict(), "chunks": self.chunks, "devices": self.devices}
 
     @staticmethod
     def from_json(described: Mapping[str, Any]) -> Choices:
         """The choices that `to_json` described; InputError on anything else."""
         try:
-            return Choices(Costs(**described["costs"]), dict(described["chunks"]))
-        except (KeyError, TypeError, ValueError) as error:
+            # Runs of the first versions trained on all devices and say nothing of them.
+            devices = described.get("devices")
+            chosen = Choices(Costs(**described["costs"]), dict(described["chunks"]), devices)
+            if devices is not None and (type(devices) is not int or devices < 1):
+                raise ValueError(f"devices {devices!r}")
+            return chosen
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the run's record of its engine is damaged: {error!r}") from None
 
 
@@ -134,18 +141,43 @@ class LocalTrainer:
         found, cohorts, sizes = self._plan_cohorts(genome)
         if cohorts.containers == self._containers:
             return
-        need, host = self._reckon(genome, sizes)
-        layout = placement.make_layout(max(sizes.values()), self._mesh)
         self._containers, self._seconds = cohorts.containers, cohorts.training
         self._largest = max(sizes.values())
+        devices = self._choose_devices(genome)
+        need, host = self._reckon(genome, sizes)
+        layout = placement.make_layout(self._largest, self._mesh)
         self._store = self._store._replace(lane=layout.chunk * layout.chunks, host=host)
-        self._tell(found, len(sizes), cohorts, need)
+        self._tell(found, len(sizes), cohorts, need, devices)
         pool, self._layouts = ThreadPoolExecutor(max(2, self._mesh.size)), {}
         for container in sizes:
             layout = self._layout(self._engine, container, 1, genome)
             job = pool.submit(lanes.compile_lane, self._engine, layout, container)
             self._compiling[container] = job
         pool.shutdown(wait=False)
+
+    def _choose_devices(self, genome: Genome) -> str:
+        """Settles on some of the devices, before anything is kept there, and says why."""
+        everyone, why = jax.local_devices(), ""
+        if self._free and self.choices.devices is None:
+            container = max(self._seconds, key=self._seconds.__getitem__)
+            layout = self._usual_layout(container, genome)
+            count, why = trial.choose_devices(
+                self._engine, container, layout, genome, self._seconds[container],
+                self.choices.costs,
+            )  # fmt: skip
+            self.choices, why = self.choices._replace(devices=count), f" ({why})"
+        count = min(self.choices.devices or len(everyone), len(everyone))
+        if count != self._mesh.size:
+            self._mesh = placement.make_mesh(devices=everyone[:count])
+            data = lanes.place_data(self._engine.data, self._mesh)
+            self._engine = self._engine._replace(data=data)
+            self._store = self._store._replace(mesh=self._mesh)
+        return f"{count} of {len(everyone)} devices{why}"
+
+    def _usual_layout(self, container: Any, genome: Genome) -> Layout:
+        state = capacity.trained_bytes(self.recipe, container, genome)
+        usual = placement.usual_chunk(state, self._mesh.devices.flat[0].platform)
+        return placement.make_layout(self._largest, self._mesh, usual)
 
     def _plan_cohorts(self, genome: Genome) -> tuple[int, Cohorts, Mapping[Any, int]]:
         """How many architectures there are, their containers, and members of each container."""
@@ -233,13 +265,11 @@ class LocalTrainer:
         if (container, share) not in self._layouts:
             if share > 1:
                 # Few members are worth several devices each: they train one after the other.
-                layout = placement.make_layout(self._largest, placement.make_mesh(share), chunk=1)
+                mesh = placement.make_mesh(share, list(self._mesh.devices.flat))
+                layout = placement.make_layout(self._largest, mesh, chunk=1)
                 why = f", each on {share} devices"
             else:
-                state = capacity.trained_bytes(self.recipe, container, genome)
-                platform = self._mesh.devices.flat[0].platform
-                usual = placement.usual_chunk(state, platform)
-                layout = placement.make_layout(self._largest, self._mesh, usual)
+                layout = self._usual_layout(container, genome)
                 chunk, why = self._chunk(engine, container, layout, genome)
                 layout = placement.make_layout(self._largest, self._mesh, chunk)
             self._layouts[container, share] = layout
@@ -281,7 +311,7 @@ class LocalTrainer:
                 for values, new in zip(all_, some, strict=True):
                     values[places[real]] = new[real]
 
-    def _tell(self, architectures: int, programs: int, cohorts, need: capacity.Need) -> None:
+    def _tell(self, architectures: int, programs: int, cohorts, need, devices: str) -> None:
         costs, where = self.choices.costs, "host" if self._store.host else "device"
         self.report(
             f"programs for {architectures} architectures: {programs}, by a cost model that reckons "
@@ -290,4 +320,4 @@ class LocalTrainer:
             f" {1e6 * costs.step_seconds:.0f} us a chunk's step)"
         )
         sizes = ", ".join(f"{n / 2**20:.0f} MiB {name}" for name, n in need._asdict().items())
-        self.report(f"{self._mesh.size} devices, members kept on the {where}: {sizes}")
+        self.report(f"trains on {devices}, members kept on the {where}: {sizes}")

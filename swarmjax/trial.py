@@ -97,6 +97,48 @@ def choose_chunk(
     return best, f"tried, microseconds a member-step by chunk: {times}"
 
 
+def choose_devices(
+    engine: lanes.Engine,
+    container: Any,
+    layout: Layout,
+    genome: Genome,
+    seconds: float,
+    costs: Costs,
+) -> tuple[int, str]:
+    """How many of the devices a run trains on, and how that was decided.
+
+    On a CPU each core is a device. A single device for all of them splits every product among the
+    cores, which may suit few and large networks.
+
+    Args:
+        engine: of the run.
+        container: what most of the time is spent on.
+        layout: of its lanes on all devices.
+        genome: `[N]` genes, some of which the trial uses.
+        seconds: training expected of this container.
+        costs: of the machine.
+    """
+    devices = list(layout.mesh.devices.flat)
+    if len(devices) == 1 or devices[0].platform != "cpu":
+        return len(devices), "all there are"
+    name = "devices " + _fingerprint(engine, container, genome)
+    known = _recall(name)
+    if type(known) is int and known in (1, len(devices)):
+        return known, "tried before on this machine"
+    if seconds < _REPAYS * 2 * costs.compile_seconds:
+        return len(devices), "too short a run to try one alone"
+    # Lanes of equally many members.
+    tried = {
+        n: Layout(placement.make_mesh(devices=devices[:n]), layout.chunk, len(devices) // n)
+        for n in (len(devices), 1)
+    }
+    each = {n: _step_seconds(engine, container, some, genome) for n, some in tried.items()}
+    best = min(each, key=each.__getitem__)
+    _keep(name, best)
+    times = ", ".join(f"{n}: {1e6 * t:.0f}" for n, t in each.items())
+    return best, f"tried, microseconds a member-step by devices: {times}"
+
+
 def _convolves(engine: lanes.Engine, container: Any, genome: Genome) -> bool:
     """Whether a step has convolutions of XLA, whose vmapped form is slower than a loop on CPUs.
 

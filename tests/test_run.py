@@ -126,17 +126,20 @@ def test_a_replay_takes_the_recorded_choices_whatever_is_found_now(
     task, first, tmp_path, monkeypatch
 ):
     """Chunks of one and other programs give other last bits; the record repeats them."""
-    chosen = Choices(Costs(1e-9, 1e9, 1e-9))
+    chosen = Choices(Costs(1e-9, 1e9, 1e-9), devices=1)
     chunk = lambda *_: (1, "made up")  # noqa: E731
     with monkeypatch.context() as patch:
         patch.setattr(trial, "machine_costs", lambda: chosen.costs)
         patch.setattr(trial, "choose_chunk", chunk)
+        patch.setattr(trial, "choose_devices", lambda *_: (1, "made up"))
         run = sj.run(setting(task, tmp_path / "one"))
     recorded = Choices.from_json(store.open_run(run.directory).engine())
     assert recorded.costs == chosen.costs and set(recorded.chunks.values()) == {1}
+    assert recorded.devices == 1
     assert len(recorded.chunks) == 2
     assert not same(states(run.trainer, run.frame), states(first.trainer, first.frame))
-    monkeypatch.setattr(trial, "choose_chunk", None)
+    for trials in ("choose_chunk", "choose_devices"):
+        monkeypatch.setattr(trial, trials, None)
     trainer, frame = sj.replay(setting(task, run.directory))
     assert same(states(trainer, frame), states(run.trainer, run.frame))
     assert same(timeless(frame), timeless(run.frame))

@@ -192,10 +192,16 @@ def test_promising_members_may_have_several_devices(recipe, task, begun):
 
 
 @pytest.mark.parametrize(
-    "damaged", [{}, {"costs": {"speed": 1}, "chunks": {}}, {"costs": {}, "chunks": 3}, [1]]
-)
+    "damaged",
+    [
+        {}, {"costs": {"speed": 1}, "chunks": {}}, {"costs": {}, "chunks": 3}, [1],
+        *({"costs": {}, "chunks": {}, "devices": wrong} for wrong in (0, "2", True, 1.0)),
+    ],
+)  # fmt: skip
 def test_damaged_choices_are_refused_in_a_line(damaged):
-    whole = Choices(chunks={"Box": 2})
+    whole = Choices(chunks={"Box": 2}, devices=1)
+    # As the first versions wrote it.
+    assert Choices.from_json({"costs": {}, "chunks": {}}) == Choices()
     assert Choices.from_json(whole.to_json()) == whole
     with pytest.raises(InputError, match="damaged"):
         Choices.from_json(damaged)

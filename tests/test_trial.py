@@ -288,6 +288,68 @@ def test_a_chunk_that_does_not_fit_is_not_taken(cache, dense, monkeypatch):
         choose(make_engine("mlp", images(channels=3)), LONG)
 
 
+def choose_devices(engine, seconds, devices=8):
+    container = engine.recipe.family.contain(())
+    layout = Layout(placement.make_mesh(devices=jax.devices()[:devices]), 4, 1)
+    return trial.choose_devices(engine, container, layout, GENOME, seconds, COSTS)
+
+
+@pytest.fixture
+def timed_devices(monkeypatch):
+    """Trials that take the given seconds by devices instead of being made; those that were made."""
+    made = []
+
+    def set_times(times):
+        def step_seconds(engine, container, layout, genome):
+            made.append((layout.mesh.size, layout.groups * layout.chunks * layout.chunk))
+            return times[layout.mesh.size]
+
+        monkeypatch.setattr(trial, "_step_seconds", step_seconds)
+        return made
+
+    return set_times
+
+
+@pytest.mark.parametrize(("all_", "one", "best"), [(2e-6, 3e-6, 8), (3e-6, 2e-6, 1)])
+def test_a_long_run_trains_on_as_many_devices_as_is_fastest(
+    cache, dense, timed_devices, all_, one, best
+):
+    made = timed_devices({8: all_, 1: one})
+    count, why = choose_devices(dense, LONG)
+    assert count == best and f"8: {1e6 * all_:.0f}, 1: {1e6 * one:.0f}" in why
+    # As many members in a lane of each.
+    assert made == [(8, 32), (1, 32)]
+    assert choose_devices(dense, SHORT) == (best, "tried before on this machine")
+    assert len(made) == 2
+
+
+def test_devices_are_tried_from_where_the_run_repays_it(cache, dense, timed_devices):
+    made = timed_devices({8: 2e-6, 1: 1e-6})
+    enough = 10 * 2 * COSTS.compile_seconds
+    count, why = choose_devices(dense, enough - 1e-6)
+    assert count == 8 and "too short" in why and not made and not cache.exists()
+    assert choose_devices(dense, enough)[0] == 1 and made
+
+
+def test_a_single_device_is_not_tried(cache, dense, timed_devices):
+    made = timed_devices({})
+    assert choose_devices(dense, LONG, devices=1)[0] == 1
+    assert not made and not cache.exists()
+
+
+@pytest.mark.parametrize("kept", [0, 2, 8.0, True, "8", None])
+def test_remembered_devices_that_are_none_are_tried_anew(cache, dense, timed_devices, kept):
+    timed_devices({8: 1e-6, 1: 3e-6})
+    choose_devices(dense, LONG)
+    known = json.loads(cache.read_text())
+    (machine,) = known
+    (name,) = known[machine]
+    known[machine][name] = kept
+    cache.write_text(json.dumps(known))
+    count, why = choose_devices(dense, LONG)
+    assert count == 8 and type(count) is int and why.startswith("tried, ")
+
+
 @pytest.mark.parametrize(("model", "chunk"), [(Convolving, 1), (Hidden, 1), (Dense, 8), ("cnn", 8)])
 def test_convolutions_of_users_run_one_by_one_where_nothing_is_tried(cache, model, chunk):
     with Watch() as watch:
@@ -305,3 +367,8 @@ def test_the_trial_itself_measures_every_chunk(cache):
     assert float(times[str(chunk)]) == fastest > 0 and math.isfinite(fastest)
     (found,) = json.loads(cache.read_text()).values()
     assert list(found.values()) == [chunk]
+
+
+def test_the_trial_itself_measures_all_devices_and_one(cache):
+    count, why = choose_devices(make_engine("mlp", images()), LONG, devices=2)
+    assert count in (1, 2) and why.startswith("tried, ")
