@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,7 +34,8 @@ class Programs(NamedTuple):
         begun: programs that were asked for.
         ready: of these, the ones that can run.
         loaded: of these, the ones that the cache on disk had.
-        seconds: spent on them, added up over threads; tracing is not counted.
+        seconds: by the clock on the wall, during which at least one of them was lowered, compiled
+            or loaded; several at once count once. Tracing is not counted.
     """
 
     begun: int = 0
@@ -42,13 +44,23 @@ class Programs(NamedTuple):
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        """As in `9 programs: 7 compiled, 2 loaded from the cache, in 6.1 s`."""
-        compiled = self.ready - self.loaded
-        plural = "" if self.ready == 1 else "s"
-        return (
-            f"{self.ready} program{plural}: {compiled} compiled, {self.loaded} loaded from the "
-            f"cache, in {self.seconds:.1f} s"
-        )
+        """As in `compiling took 6.1 s in all: 9 programs large and small`."""
+        programs = "1 program" if self.ready == 1 else f"{self.ready} programs large and small"
+        cached = f", {self.loaded} from the disk cache" if self.loaded else ""
+        return f"compiling took {self.seconds:.1f} s in all: {programs}{cached}"
+
+
+# Stretches of time `(start, end)`, ascending, none of which touches the next.
+Stretches = tuple[tuple[float, float], ...]
+
+
+def joined(stretches: Stretches, start: float, end: float) -> Stretches:
+    """The stretches with one more, from `start` to `end`, which ends after all of them."""
+    apart = len(stretches)
+    while apart and stretches[apart - 1][1] >= start:
+        apart -= 1
+        start = min(start, stretches[apart][0])
+    return (*stretches[:apart], (start, end))
 
 
 class Watch:
@@ -57,8 +69,10 @@ class Watch:
     def __init__(self, tell: Callable[[Programs], None] = lambda programs: None):
         """`tell` hears of every change, in the thread that compiles."""
         self.programs, self._tell, self._lock = Programs(), tell, threading.Lock()
+        self._busy: Stretches = ()
 
     def __enter__(self) -> Watch:
+        self._entered = time.perf_counter()
         monitoring.register_event_listener(self._event)
         monitoring.register_event_duration_secs_listener(self._duration)
         return self
@@ -73,12 +87,16 @@ class Watch:
 
     def _duration(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == _LOWERED:
-            self._add(begun=1, seconds=duration_secs)
+            self._add(duration_secs, begun=1)
         elif event == _READY:
-            self._add(ready=1, seconds=duration_secs)
+            self._add(duration_secs, ready=1)
 
-    def _add(self, **more: Any) -> None:
+    def _add(self, seconds: float = 0.0, **more: int) -> None:
+        """Counts what has just ended after so many seconds."""
         with self._lock:
+            now = time.perf_counter()
+            self._busy = joined(self._busy, max(self._entered, now - seconds), now)
             sums = {name: getattr(self.programs, name) + value for name, value in more.items()}
-            self.programs = self.programs._replace(**sums)
+            busy = sum(end - start for start, end in self._busy)
+            self.programs = self.programs._replace(seconds=busy, **sums)
             self._tell(self.programs)

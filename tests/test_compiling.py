@@ -1,12 +1,16 @@
 import subprocess
 import sys
 import threading
+import time
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax import monitoring
 
-from swarmjax.compiling import QUICK, Programs, Watch, quick_options
+from swarmjax.compiling import QUICK, Programs, Watch, joined, quick_options
 
 
 def compile_afresh(value):
@@ -68,12 +72,56 @@ def test_what_the_cache_had_is_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("programs", "text"),
     [
-        (Programs(9, 9, 2, 6.14), "9 programs: 7 compiled, 2 loaded from the cache, in 6.1 s"),
-        (Programs(2, 1, 1, 0.0), "1 program: 0 compiled, 1 loaded from the cache, in 0.0 s"),
+        (
+            Programs(9, 9, 2, 6.14),
+            "compiling took 6.1 s in all: 9 programs large and small, 2 from the disk cache",
+        ),
+        (Programs(2, 1, 0, 0.0), "compiling took 0.0 s in all: 1 program"),
     ],
 )
 def test_the_sum_in_words(programs, text):
     assert str(programs) == text
+
+
+def test_what_overlaps_counts_once_and_what_lies_between_not_at_all():
+    stretches = ()
+    # Two at once; then one apart; then one that began before both and outlasts them.
+    for (start, end), expected in (
+        ((1.0, 2.0), ((1.0, 2.0),)),
+        ((1.5, 3.0), ((1.0, 3.0),)),
+        ((5.0, 6.0), ((1.0, 3.0), (5.0, 6.0))),
+        ((0.5, 7.0), ((0.5, 7.0),)),
+    ):
+        stretches = joined(stretches, start, end)
+        assert stretches == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=12))
+def test_the_sum_of_stretches_is_the_time_that_any_covers(pairs):
+    spans = sorted((sorted(pair) for pair in pairs), key=lambda span: span[1])
+    stretches = ()
+    for start, end in spans:
+        stretches = joined(stretches, start, end)
+    covered = {second for start, end in spans for second in range(start, end)}
+    assert sum(end - start for start, end in stretches) == len(covered)
+    flat = [bound for stretch in stretches for bound in stretch]
+    assert flat == sorted(flat)
+
+
+def test_seconds_are_never_more_than_have_passed():
+    """Eight threads that each say that they compiled for the whole time, and an hour before."""
+    duration = "/jax/core/compile/backend_compile_duration"
+    begun = time.perf_counter()
+    with Watch() as watch:
+        time.sleep(0.02)
+        say = lambda: monitoring.record_event_duration_secs(duration, 3600.0)  # noqa: E731
+        threads = [threading.Thread(target=say) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert watch.programs.ready == 8
+    assert 0.02 <= watch.programs.seconds <= time.perf_counter() - begun
 
 
 def test_quick_programs_compute_the_same():

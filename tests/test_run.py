@@ -252,8 +252,8 @@ def test_after_two_rounds_nothing_is_compiled(task, tmp_path):
     assert {display.after[round] for round in range(2, int(result.frame.round) + 1)} == {
         display.after[2]
     }
-    told = [e.text for e in sj.open_run(result.directory).events() if "loaded from" in e.text]
-    assert any(text.startswith(f"{display.after[2]} program") for text in told)
+    told = [e.text for e in sj.open_run(result.directory).events() if "compiling took" in e.text]
+    assert any(f"in all: {display.after[2]} programs" in text for text in told)
 
 
 class Net(nn.Module):
