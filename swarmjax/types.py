@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from swarmjax.errors import InputError as InputError
+
 Array = jax.Array | np.ndarray
 Key = jax.Array
 Genome = dict[str, Array]
@@ -120,7 +122,3 @@ class Policy(NamedTuple):
     name: str
     host: bool = False
     links: tuple[Policy, ...] = ()
-
-
-class InputError(ValueError):
-    """A request that cannot be met as given; the message says what was wrong and what to do."""

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
+    {"errors"},
     {"types", "compiling"},
     set("space activations placement clock corpus data memory resources matching".split()),
     {"models", "optimizers", "tasks", "convolution", "padded"},
