@@ -5,6 +5,7 @@ Both are chosen on validation examples among the networks that live after the la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from swarmjax.data import Data
 from swarmjax.experiment import Setup
 from swarmjax.models import architecture_of
 from swarmjax.result import Best, describe_best, main_metric, score_on
-from swarmjax.tasks import Task, measure
+from swarmjax.tasks import Task, measure, output_shape
 from swarmjax.train import LocalTrainer, Network
 from swarmjax.types import Array, Frame
 
@@ -85,7 +86,7 @@ def choose_ensemble(setup: Setup, trainer: LocalTrainer, frame: Frame, size: int
     votes = _votes(setup, trainer, frame, slots[:CANDIDATES])
     chosen = [slots[i] for i in select(task, votes, size)]
     distinct = sorted(set(chosen), key=chosen.index)
-    networks = {slot: trainer.network(slot, frame.genome) for slot in distinct}
+    networks = dict(trainer.networks(distinct, frame.genome))
     scores = {}
     for name, data in (("valid", task.valid), ("test", task.test)):
         if data is not None:
@@ -126,7 +127,8 @@ def choose_soup(setup: Setup, trainer: LocalTrainer, frame: Frame) -> Soup:
     Source: greedy soup of Wortsman et al. 2022, arXiv:2203.05482.
     """
     relatives = _relatives(setup, frame)[:INGREDIENTS]
-    networks = [trainer.network(slot, frame.genome) for slot in relatives]
+    taken = dict(trainer.networks(relatives, frame.genome))
+    networks = [taken[slot] for slot in relatives]
     kept, mean = [0], networks[0]
     score = _value(setup, mean)
     for i, other in enumerate(networks[1:], 1):
@@ -141,11 +143,12 @@ def choose_soup(setup: Setup, trainer: LocalTrainer, frame: Frame) -> Soup:
 
 def _votes(setup: Setup, trainer: LocalTrainer, frame: Frame, slots: list[int]):
     """Predictions of the first of `slots`, as many as may be held."""
-    votes = [_predict(setup, trainer.network(slots[0], frame.genome), setup.task.valid.x)]
-    for slot in slots[1 : max(1, VOTES // votes[0].nbytes)]:
-        network = trainer.network(slot, frame.genome)
-        votes.append(_predict(setup, network, setup.task.valid.x))
-    return votes
+    x = setup.task.valid.x
+    each = 4 * math.prod(output_shape(setup.task, len(x)))
+    held = slots[: max(1, VOTES // each)]
+    networks = trainer.networks(held, frame.genome)
+    votes = {slot: _predict(setup, network, x) for slot, network in networks}
+    return [votes[slot] for slot in held]
 
 
 def ranked(setup: Setup, frame: Frame) -> list[int]:

@@ -261,17 +261,11 @@ def _moves(swarm, change: Change, row, store: Store, chosen, kind: int) -> Itera
     slots = slots[np.argsort(row[slots], kind="stable")]
     origin = np.where(change.fresh, -1, swarm.kind[change.parent])[slots]
     mates = np.where(change.operator != 0, swarm.kind[change.mate], -1)[slots]
-    copied, devices = change.same[slots], store.mesh.size
-    home = stacks.device_of(row[slots], devices)
-    kinds = np.stack([origin, mates, copied], axis=1)
+    kinds = np.stack([origin, mates, change.same[slots]], axis=1)
     for source, second, copies in np.unique(kinds, axis=0).tolist():
-        alike = (kinds == (source, second, copies)).all(axis=1)
-        queues = [slots[alike & (home == device)] for device in range(devices)]
-        for start in range(0, max(map(len, queues)), store.lane):
-            lane = np.full((devices, store.lane), -1, np.int64)
-            for device, queue in enumerate(queues):
-                part = queue[start : start + store.lane]
-                lane[device, : len(part)] = part
+        alike = slots[(kinds == (source, second, copies)).all(axis=1)]
+        for places in stacks.home_lanes(row[alike], store.mesh.size, store.lane):
+            lane = np.where(places >= 0, alike[places], -1)
             yield Move(lane, source, second, bool(copies))
 
 

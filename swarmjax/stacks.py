@@ -7,6 +7,7 @@ stack of NumPy arrays is on the host; its members visit the devices a lane at a 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -34,6 +35,21 @@ def device_of(row: Array | int, devices: int) -> Any:
 def room(rows: int, devices: int) -> int:
     """Members that each device must have room for so that rows `0 .. rows - 1` exist."""
     return -(-rows // (BLOCK * devices)) * BLOCK
+
+
+def home_lanes(rows: np.ndarray, devices: int, lane: int) -> Iterator[np.ndarray]:
+    """Lanes `[devices, lane]` of indices into `rows`, each on the device that keeps it; -1: none.
+
+    There are as few as `lane` members of each device at a time allow.
+    """
+    home = device_of(rows, devices)
+    queues = [np.flatnonzero(home == device) for device in range(devices)]
+    for start in range(0, max(map(len, queues)), lane):
+        places = np.full((devices, lane), -1, np.int64)
+        for device, queue in enumerate(queues):
+            part = queue[start : start + lane]
+            places[device, : len(part)] = part
+        yield places
 
 
 def take(stack: Member, mesh: Mesh, rows: np.ndarray, near: bool) -> Member:

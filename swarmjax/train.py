@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial, reduce
 from typing import Any, NamedTuple
@@ -231,14 +231,28 @@ class LocalTrainer:
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
-        container, row = self._swarm.place(slot)
-        rows = np.full((self._mesh.size, self._store.lane), -1, np.int32)
-        home = stacks.device_of(row, self._mesh.size)
-        rows[home] = row
-        # From where it is kept: by a program that training uses anyway.
-        lane = stacks.take(self._swarm.cohorts[container], self._mesh, rows, near=True)
-        member = jax.tree.map(lambda leaf: np.array(leaf[home, 0]), jax.device_get(lane))
-        return Network(container, member, {k: np.asarray(v)[slot] for k, v in genome.items()})
+        return next(self.networks([slot], genome))[1]
+
+    def networks(self, slots: Sequence[int], genome: Genome) -> Iterator[tuple[int, Network]]:
+        """Every one of `slots`, all different, with a copy of its network on the host.
+
+        They come a lane at a time, in an order of their own, so that few copies are needed and few
+        networks are held at once. `genome` is the swarm's.
+        """
+        mesh, swarm = self._mesh, self._swarm
+        chosen = np.asarray(slots, np.int64)
+        for kind in np.unique(swarm.kind[chosen]):
+            alike = chosen[swarm.kind[chosen] == kind]
+            container, row = swarm.containers[kind], swarm.row[alike]
+            for places in stacks.home_lanes(row, mesh.size, self._store.lane):
+                rows = np.where(places >= 0, row[places], -1).astype(np.int32)
+                # From where it is kept: by a program that training uses anyway.
+                lane = jax.device_get(stacks.take(swarm.cohorts[container], mesh, rows, near=True))
+                for at in zip(*np.nonzero(places >= 0), strict=True):
+                    slot = int(alike[places[at]])
+                    member = jax.tree.map(lambda leaf, at=at: np.array(leaf[at]), lane)
+                    genes = {name: np.asarray(v)[slot] for name, v in genome.items()}
+                    yield slot, Network(container, member, genes)
 
     def weights(self, slot: int) -> Member:
         """A copy of what training changed in `slot`, padded as its container is."""

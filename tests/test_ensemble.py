@@ -6,7 +6,8 @@ import pytest
 from scipy.special import softmax
 
 import swarmjax as sj
-from swarmjax import ensemble
+from swarmjax import ensemble, stacks
+from swarmjax.experiment import check
 from swarmjax.result import main_metric
 
 SPACE = sj.Space(
@@ -103,6 +104,22 @@ def test_an_ensemble_is_no_worse_on_validation_than_its_best_network(result):
     alive = result.frame.metrics["valid_accuracy"][result.frame.alive]
     assert result.ensemble.scores["valid_accuracy"] >= alive.max() - 1e-6
     assert result.soup.scores["valid_accuracy"] >= alive.max() - 1e-6
+
+
+def test_candidates_are_copied_a_lane_at_a_time(result, monkeypatch):
+    """Twelve candidates, up to four voters and up to twelve relatives, of a lane or two each."""
+    copies, take, trainer, frame = [], stacks.take, result.trainer, result.frame
+    monkeypatch.setattr(
+        stacks, "take", lambda *given, **how: copies.append(1) or take(*given, **how)
+    )
+    setup = check(sj.Experiment(task="spirals", space=SPACE))
+    again = ensemble.choose_ensemble(setup, trainer, frame, 4)
+    assert (again.members, again.scores) == (result.ensemble.members, result.ensemble.scores)
+    soup = ensemble.choose_soup(setup, trainer, frame)
+    assert (soup.members, soup.scores) == (result.soup.members, result.soup.scores)
+    jax.tree.map(np.testing.assert_array_equal, soup.variables, result.soup.variables)
+    containers = len({trainer.network(slot, {}).container for slot in range(12)})
+    assert 0 < len(copies) - 12 <= 3 * containers
 
 
 def test_a_soup_is_the_mean_of_relatives(result):

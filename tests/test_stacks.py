@@ -87,6 +87,24 @@ def test_blocks_of_rows_go_to_the_devices_in_turn():
     assert [stacks.room(rows, 2) for rows in (1, 16, 17, 33)] == [8, 8, 16, 24]
 
 
+def test_lanes_of_members_at_home_by_hand():
+    """Rows 0 to 7 and 16 to 23 are the first device's, 8 to 15 the second's."""
+    lanes = list(stacks.home_lanes(np.asarray([3, 9, 16, 0, 8, 7]), 2, 2))
+    np.testing.assert_array_equal(lanes, [[[0, 2], [1, 4]], [[3, 5], [-1, -1]]])
+
+
+@given(st.sets(st.integers(0, 99), min_size=1), st.integers(1, 4), st.integers(1, 5))
+def test_every_member_is_in_one_lane_at_home_and_lanes_are_few(rows, devices, lane):
+    rows = np.asarray(sorted(rows))
+    lanes = np.asarray(list(stacks.home_lanes(rows, devices, lane)))
+    assert lanes.shape[1:] == (devices, lane)
+    assert sorted(lanes[lanes >= 0]) == list(range(len(rows)))
+    _, device, _ = np.nonzero(lanes >= 0)
+    home = stacks.device_of(rows, devices)
+    np.testing.assert_array_equal(home[lanes[lanes >= 0]], device)
+    assert len(lanes) == -(-np.bincount(home).max() // lane)
+
+
 def test_a_stack_stays_in_the_name_of_its_own_mesh():
     """Groups of two devices write into it, and later programs see no difference."""
     stack, pairs = filled(MESHES[4, 1], host=False), MESHES[4, 2]

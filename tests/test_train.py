@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import lanes, mlp, optimizers
+from swarmjax import lanes, mlp, optimizers, stacks
+from swarmjax.cohorts import Costs
 from swarmjax.compiling import Programs, Watch
 from swarmjax.crossover import OPERATORS
 from swarmjax.frames import first_frame
@@ -116,6 +117,35 @@ def test_a_network_is_a_copy_that_later_rounds_do_not_touch(begun):
         now.member.variables["params"]["head"]["kernel"],
         taken.member.variables["params"]["head"]["kernel"],
     )
+
+
+@pytest.mark.parametrize("storage", ["device", "host"])
+def test_many_networks_come_in_few_copies_of_lanes_bit_for_bit(recipe, task, storage, monkeypatch):
+    """Two containers of twelve members each; a lane holds eight of each of the devices."""
+    apart = Choices(Costs(compile_seconds=0.0, flops_per_second=1.0), devices=1)
+    trainer = LocalTrainer(
+        recipe, task, members=24, budget=600, seed=0, storage=storage, choices=apart
+    )
+    genome = SPACE.draw(0, 24) | {"width": np.asarray([0, 1] * 12, np.int32)}
+    frame = first_frame(recipe, task, 24, genome)._replace(remaining=np.asarray(600, np.int32))
+    plan = keep(frame)._replace(fresh=np.ones(24, bool), steps=np.arange(24, dtype=np.int32))
+    frame = trainer.round(plan, frame)
+    one_by_one = {slot: trainer.network(slot, frame.genome) for slot in range(24)}
+    copies, take = [], stacks.take
+    monkeypatch.setattr(
+        stacks, "take", lambda *given, **more: copies.append(1) or take(*given, **more)
+    )
+    with Watch() as watch:
+        several = dict(trainer.networks([23, *range(23)], frame.genome))
+    assert watch.programs == Programs() and set(several) == set(range(24))
+    for slot, network in several.items():
+        jax.tree.map(np.testing.assert_array_equal, network, one_by_one[slot])
+        assert type(network.member.step) is np.ndarray and network.member.step == slot
+        assert network.genome["width"] == slot % 2
+    assert {network.container.width for network in several.values()} == {4, 8}
+    assert trainer._store.lane in (8, 16) and len(copies) == 2 * -(-12 // trainer._store.lane)
+    copies.clear()
+    assert list(trainer.networks([], frame.genome)) == [] and not copies
 
 
 def test_later_rounds_compile_nothing_whatever_the_plan(recipe, task):
