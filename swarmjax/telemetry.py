@@ -26,12 +26,12 @@ Columns of a frame table, one row per member:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from swarmjax import ipc
 from swarmjax.space import Choice, Gene
 from swarmjax.types import Array, Frame, Plan
 
@@ -60,13 +60,13 @@ def frame_table(plan: Plan, frame: Frame, time: float) -> pa.Table:
     }
     columns |= {name: _floats(values) for name, values in frame.metrics.items()}
     columns |= {name: _options(gene, frame.genome[name]) for name, gene in frame.space.genes}
-    return pa.table({name: _column(values) for name, values in columns.items()})
+    return pa.table({name: ipc.column(values) for name, values in columns.items()})
 
 
 def plan_table(plan: Plan) -> pa.Table:
     """A Plan as stored: genes by their raw values, so that it reads back bit for bit."""
-    columns = {name: _column(getattr(plan, name)) for name in Plan._fields if name != "genome"}
-    return pa.table(columns | {f"gene.{name}": _column(v) for name, v in plan.genome.items()})
+    columns = {name: ipc.column(getattr(plan, name)) for name in Plan._fields if name != "genome"}
+    return pa.table(columns | {f"gene.{name}": ipc.column(v) for name, v in plan.genome.items()})
 
 
 def plan_from_table(table: pa.Table) -> Plan:
@@ -78,12 +78,12 @@ def plan_from_table(table: pa.Table) -> Plan:
 
 def _options(gene: Gene, raw: Array) -> pa.Array:
     if isinstance(gene, Choice):
-        indices = _column(_ints(raw))
+        indices = ipc.column(_ints(raw))
         kinds = {type(option) for option in gene.options}
         if kinds == {str} or len(kinds) > 1:
-            return pa.DictionaryArray.from_arrays(indices, _texts(map(str, gene.options)))
-        return _column(np.asarray(gene.options)[_ints(raw)])
-    return _column(_floats(raw))
+            return pa.DictionaryArray.from_arrays(indices, ipc.texts(map(str, gene.options)))
+        return ipc.column(np.asarray(gene.options)[_ints(raw)])
+    return ipc.column(_floats(raw))
 
 
 def _ints(values: Array) -> np.ndarray:
@@ -92,23 +92,3 @@ def _ints(values: Array) -> np.ndarray:
 
 def _floats(values: Array) -> np.ndarray:
     return np.asarray(values, np.float32)
-
-
-def _column(values: pa.Array | Array) -> pa.Array:
-    """Numbers or booleans as an Arrow array, made from their memory.
-
-    `pa.array` would import pandas, which takes half a second.
-    """
-    if isinstance(values, pa.Array):
-        return values
-    values = np.ascontiguousarray(values)
-    memory = np.packbits(values, bitorder="little") if values.dtype == bool else values
-    kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(memory)])
-
-
-def _texts(texts: Iterable[str]) -> pa.Array:
-    encoded = [text.encode() for text in texts]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)

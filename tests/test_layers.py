@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
     {"errors"},
-    {"types", "compiling"},
-    set("space activations placement clock corpus data memory resources matching".split()),
+    {"types", "compiling", "ipc", "clock"},
+    set("space activations placement corpus data memory resources matching".split()),
     {"models", "optimizers", "tasks", "convolution", "padded"},
     {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"},
     {"families"},
