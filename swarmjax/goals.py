@@ -12,7 +12,7 @@ from swarmjax.types import InputError
 
 _LONGEST = 500
 _WHOLE = re.compile(r"\s*(?:(weighted|pareto)\s*\(([^()]*)\)\s*(?:,(.*))?|([^()]*))", re.DOTALL)
-_ITEM = re.compile(r"\s*([A-Za-z_]\w{0,63})\s*(<=|>=|=)\s*([-+.0-9eE]{1,32})\s*")
+_ITEM = re.compile(r"\s*([A-Za-z_]\w{0,63})\s*([<>]=?|=)\s*([-+.0-9eE]{1,32})\s*")
 
 
 def parse_goal(text: str) -> Goal:
@@ -20,7 +20,7 @@ def parse_goal(text: str) -> Goal:
 
     `accuracy=0.7, efficiency=0.3` is `fitness.weighted`, `pareto(accuracy=1, parameters=-1)` the
     goal of that name, and limits that follow, as in `accuracy=1, parameters<=1e5`, make it
-    `constrained`.
+    `constrained`; `<` and `>` are limits that must not be reached.
 
     Raises:
         InputError: the text does not describe a goal, or names what there is not.

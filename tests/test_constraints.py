@@ -34,6 +34,40 @@ def test_at_least_and_metrics_and_a_limit_of_zero(frames):
     np.testing.assert_allclose(goal(frame), expected, rtol=1e-5)
 
 
+def test_strict_limits_by_hand(frames):
+    """Whoever reaches the limit breaks it, by the least there is; whoever exceeds it, by more."""
+    frame = frames([0.5, 0.6, 0.7, 0.8], parameters=[99, 100, 101, 200])
+    goal = constrained(QUALITY, parameters="<100")
+    eps = np.finfo(np.float32).eps
+    expected = [0.5, -0.01 - np.log1p(eps), -0.01 - np.log1p(0.01), -0.01 - np.log1p(1.0)]
+    np.testing.assert_allclose(goal(frame), expected, rtol=1e-6)
+    assert fitness.feasible(goal, frame).tolist() == [True, False, False, False]
+    above = constrained(QUALITY, parameters="> 100")
+    assert fitness.feasible(above, frame).tolist() == [False, False, True, True]
+    zero = constrained(QUALITY, valid_x="<0")
+    level = frames([0.5, 0.5, 0.5], metrics={"valid_x": np.float32([-0.1, 0.0, 0.1])})
+    assert fitness.feasible(zero, level).tolist() == [True, False, False]
+
+
+@given(
+    st.floats(-(2.0**66), 2.0**66, width=32, allow_subnormal=False),
+    st.integers(-3, 3),
+    st.sampled_from(["<", "<=", ">", ">="]),
+)
+def test_limits_are_exact_for_the_next_numbers_to_either_side(frames, limit, away, sign):
+    value = np.float32(limit)
+    for _ in range(abs(away)):
+        value = np.nextafter(value, np.float32(np.copysign(np.inf, away)))
+    frame = frames([0.5, 0.5], metrics={"valid_x": np.repeat(value, 2)})
+    goal = constrained(QUALITY, valid_x=f"{sign} {limit!r}")
+    kept = {"<": value < limit, "<=": value <= limit, ">": value > limit, ">=": value >= limit}
+    tiny = 0 < abs(value - np.float32(limit)) < np.finfo(np.float32).tiny
+    if not tiny:
+        # Hosts and devices alike; but devices may take what is tinier for zero.
+        for shown in (frame, jax.tree.map(np.asarray, frame)):
+            assert fitness.feasible(goal, shown).tolist() == [kept[sign]] * 2
+
+
 @given(
     arrays(np.float32, 6, elements=st.floats(-(2.0**66), 2.0**66, width=32)),
     arrays(np.int32, 6, elements=st.integers(0, 2**31 - 1)),
@@ -71,7 +105,21 @@ def test_on_the_host_nothing_is_compiled(frames):
 
 
 @pytest.mark.parametrize(
-    "text", ["< 5", "5", "<= ", "<= 1e", "<= 1.2.3", "<= inf", "== 1", 5, "<= 1; x"]
+    "text",
+    [
+        "=< 5",
+        "<> 5",
+        "<",
+        "<= 1e39",
+        "5",
+        "<= ",
+        "<= 1e",
+        "<= 1.2.3",
+        "<= inf",
+        "== 1",
+        5,
+        "<= 1; x",
+    ],
 )
 def test_limits_that_cannot_be_read(text):
     with pytest.raises(InputError, match="the limit of cost must read"):

@@ -22,6 +22,10 @@ from swarmjax.types import InputError
             constrained(weighted(accuracy=1.0), parameters="<= 1e5", valid_f1=">= .5"),
         ),
         (
+            "accuracy=1, parameters<1e4, valid_f1 > .5",
+            constrained(weighted(accuracy=1.0), parameters="< 1e4", valid_f1="> .5"),
+        ),
+        (
             "pareto(accuracy=1, bytes=-1), cost<=2E6",
             constrained(pareto(accuracy=1.0, bytes=-1.0), cost="<= 2E6"),
         ),
@@ -50,6 +54,8 @@ def test_what_is_read_is_a_goal(frames):
         ("pareto(pareto(accuracy=1))", "cannot be read"),
         ("minimise(cost=1)", "cannot be read"),
         ("accuracy=1;cost=2", "cannot be read"),
+        ("accuracy=1, cost<>2", "cannot be read"),
+        ("accuracy=1, cost==2", "cannot be read"),
         ("accuracy=1" + " " * 1000, "cannot be read"),
         (7, "goal '7' cannot be read"),
         ("accuracy=1, accuracy=2", "names something twice"),
