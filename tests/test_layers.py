@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"types", "compiling", "ipc", "clock"},
-    set("space activations placement corpus data memory resources matching".split()),
-    {"models", "optimizers", "tasks", "convolution", "padded"},
+    set("space activations placement corpus data memory resources matching records".split()),
+    {"models", "optimizers", "tasks", "convolution", "padded", "directives", "parcels", "windows"},
     {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"},
     {"families"},
     {"similarity", "resize", "fitness", "policy", "cohorts"},
