@@ -46,8 +46,14 @@ def benchmark(name: str, rows: Mapping[str, Row], arguments: Sequence[str] | Non
         write_json(out, {"machine": facts, "quick": options.quick, "rows": records})
     Console().print(table(bars, records))
     progress(f"every figure is in {out}")
-    print("\n".join(bar.line() for bar in bars))
+    print("\n".join([*untold(records), *(bar.line() for bar in bars)]))
     return 0 if bars and all(bar.met for bar in bars) else 1
+
+
+def untold(records: Mapping[str, Any]) -> list[str]:
+    """A line for each row without bars that was not measured, which no bar would tell."""
+    absent = {name: record.get("reason") for name, record in records.items() if not record["bars"]}
+    return [f"row {name} {reason}" for name, reason in absent.items() if reason]
 
 
 def parse(

@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[1]
 # Above this many busy processes a figure says more about the neighbours than about the code.
 BUSY = 1.5
 
-_PACKAGES = "jax jaxlib flax optax numpy torch ray optuna".split()
+_PACKAGES = "jax jaxlib flax optax numpy torch ray optuna onnxruntime".split()
+
+
+# Of a bar that its row did not measure.
+_UNTOLD = "failed (not measured)"
 
 
 class Target(NamedTuple):
@@ -84,6 +88,10 @@ class MissingPeer(Exception):
     """What this row compares with is not installed."""
 
 
+class MissingData(Exception):
+    """What this row measures on is not there; the message says what to do."""
+
+
 def at_least(number: float) -> Target:
     """A value must be `number` or more."""
     return Target(">=", number)
@@ -110,16 +118,19 @@ def measure_row(row: Row, quick: bool) -> tuple[list[Bar], dict[str, Any]]:
     except MissingPeer as missing:
         reason = "skipped (install '.[bench]')"
         progress(f"not installed: {missing}")
+    except MissingData as missing:
+        reason = f"not measured: {missing}"
+        progress(reason)
     except Exception as error:  # noqa: BLE001 - the other rows must still be measured
         reason = f"failed ({type(error).__name__}: {first_line(error)})"
         progress(reason)
-    reason = reason or "failed (not measured)"
     bars = [
-        Bar(name, target, values.get(name), "" if name in values else reason)
+        Bar(name, target, values.get(name), "" if name in values else reason or _UNTOLD)
         for name, target in targets.items()
     ]
     seconds = time.perf_counter() - start
     record = {"load_before": before, "load_after": load(), "seconds": seconds, "raw": raw}
+    record |= {"reason": reason} if reason else {}
     return bars, record | {"bars": [bar_record(bar) for bar in bars]}
 
 
