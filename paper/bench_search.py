@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from paper import lcbench_searches
 from paper.anomalies import anomalies
 from paper.benchmark import benchmark
 from paper.known import noise, toy
@@ -23,6 +24,7 @@ ROWS: dict[str, Row] = {
     "ensembles": ensembles(),
     "breeding": breeding(),
     "anomalies": anomalies(),
+    "lcbench": lcbench_searches.searches(),
 }
 
 

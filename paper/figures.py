@@ -1,4 +1,4 @@
-"""Figures of the search benchmark: curves over member-steps, and performance profiles."""
+"""Figures of the search benchmark: curves over what was spent, profiles, intervals."""
 
 from __future__ import annotations
 
@@ -41,6 +41,63 @@ def searches(found: dict[str, dict[str, list[Any]]], quick: bool) -> list[Path]:
         progress(f"figure {path}")
     plt.close(figure)
     return paths
+
+
+def regrets(tasks: dict[str, dict[str, Any]], budget: int, quick: bool) -> list[Path]:
+    """Regret on LCBench over the epochs spent, and at the end with intervals; a column a task.
+
+    Args:
+        tasks: title -> `regret_curve` and `regret` by policy, each with `value`, `low`, `high`.
+        budget: epochs of a search.
+        quick: told in the title and the files' names.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, len(tasks), figsize=(3.6 * len(tasks), 8), squeeze=False)
+    for column, (title, told) in enumerate(tasks.items()):
+        axes[0, column].set_title(title)
+        _regret_curves(axes[0, column], told["regret_curve"], budget)
+        _regret_dots(axes[1, column], told["regret"])
+        if column:
+            axes[1, column].set_yticklabels([])
+    axes[0, 0].set_ylabel("regret of validation accuracy, points")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=-(-len(labels) // 2), frameon=False)
+    figure.suptitle(f"LCBench surrogate{', quick' if quick else ''}")
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    paths = [FOLDER / f"lcbench{'-quick' if quick else ''}.{kind}" for kind in ("svg", "png")]
+    for path in paths:
+        figure.savefig(path, dpi=150)
+        progress(f"figure {path}")
+    plt.close(figure)
+    return paths
+
+
+def _regret_curves(axis, curves: dict[str, list[dict[str, float]]], budget: int) -> None:
+    for style, (name, curve) in zip(_styles(), curves.items(), strict=False):
+        epochs = budget * np.arange(1, len(curve) + 1) / len(curve)
+        axis.plot(epochs, [each["value"] for each in curve], label=name, linewidth=1.5, **style)
+    axis.set_yscale("log")
+    axis.set_xlabel("epochs of all networks")
+
+
+def _regret_dots(axis, regret: dict[str, dict[str, float]]) -> None:
+    for row, (style, each) in enumerate(zip(_styles(), regret.values(), strict=False)):
+        axis.plot([each["low"], each["high"]], [row, row], linewidth=2.5, color=style["color"])
+        axis.plot(each["value"], row, marker="o", color=style["color"])
+    axis.set_yticks(range(len(regret)), regret)
+    axis.invert_yaxis()
+    axis.set_xlim(left=0)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel("regret at the end")
+
+
+def _styles() -> list[dict[str, str]]:
+    """A colour and a dash that no two of 21 lines share."""
+    return [{"color": c, "linestyle": dash} for dash in ("-", "--", ":") for c in COLOURS]
 
 
 def _curves(axis, outcomes: dict[str, list[Any]]) -> None:
