@@ -83,7 +83,10 @@ def bandit(exploration: float = 1.0, window: int = 256, goal: fitness.Goal | Non
         return plan._replace(genome=genome), seen._replace(before=before)
 
     shown = "" if goal is None else f", goal={goal.__name__}"
-    return Policy(init, update, f"bandit({exploration=}, {window=}{shown})", host=True)
+    return Policy(
+        init, update, f"bandit({exploration=}, {window=}{shown})", host=True,
+        needs=frozenset(("children",)), writes=frozenset(("genome",)),
+    )  # fmt: skip
 
 
 def _free(frame: Frame) -> Genes:

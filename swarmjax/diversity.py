@@ -220,7 +220,7 @@ def lineage_cap(maximum: int, goal: Goal | None = None) -> Policy:
         return take_over(key, plan, frame, own, back & alive, back & ~alive)
 
     named = "" if goal is None else f", goal={goal.__name__}"
-    return stateless(rule, f"lineage_cap({maximum}{named})")
+    return stateless(rule, f"lineage_cap({maximum}{named})", "children")
 
 
 def _admitted(

@@ -155,7 +155,7 @@ def mutate_structure(probability: float = 0.1) -> Policy:
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         return _move_structure(key, plan, frame, children(plan), probability)
 
-    return stateless(rule, f"mutate_structure({probability=})")
+    return stateless(rule, f"mutate_structure({probability=})", "children")
 
 
 def _succeed(

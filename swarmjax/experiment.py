@@ -67,7 +67,8 @@ class Experiment:
 class Setup(NamedTuple):
     """An experiment found fit to run, with everything it needs.
 
-    `model` is the model's name, `goal` the experiment's as a function, if it has one.
+    `model` is the model's name, `goal` the experiment's as a function, if it has one; `notes` are
+    what is legal but hardly meant, in a line each.
     """
 
     experiment: Experiment
@@ -77,6 +78,7 @@ class Setup(NamedTuple):
     directory: Path
     model: str
     goal: Goal | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check(experiment: Experiment) -> Setup:
@@ -91,10 +93,11 @@ def check(experiment: Experiment) -> Setup:
     model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
     recipe = Recipe(space, _family(model, space, task), _optimizer(experiment))
     _check_genes(experiment, recipe)
-    rehearse(recipe, task, policy, experiment.members)
+    rounds = -(-experiment.budget // (experiment.members * experiment.round_steps))
+    notes = rehearse(recipe, task, policy, experiment.members, rounds)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     label = model if isinstance(model, str) else models.name_of(model)
-    return Setup(experiment, task, policy, recipe, directory, label, goal)
+    return Setup(experiment, task, policy, recipe, directory, label, goal, notes)
 
 
 def builtin(name: str, model: str | None = None) -> Experiment:

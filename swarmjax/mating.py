@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swarmjax import fitness
-from swarmjax.crossover import OF_TWO, OPERATORS
+from swarmjax.crossover import OF_TWO, OF_UNITS, OPERATORS
 from swarmjax.policy import slots, stateless
 from swarmjax.space import Choice, Space
 from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy
@@ -66,7 +66,8 @@ def breed(
         )
 
     shown = "" if goal is None else f", goal={goal.__name__}"
-    return stateless(rule, f"breed({operator=}, {probability=}, {mates=}, {genes=}{shown})")
+    needs = ("children", "units") if operator in OF_UNITS else ("children",)
+    return stateless(rule, f"breed({operator=}, {probability=}, {mates=}, {genes=}{shown})", *needs)
 
 
 def mutate(operator: str = "noise", probability: float = 0.5) -> Policy:
@@ -89,7 +90,7 @@ def mutate(operator: str = "noise", probability: float = 0.5) -> Policy:
         child &= jax.random.uniform(key, own.shape) < probability
         return plan._replace(operator=jnp.where(child, number, plan.operator))
 
-    return stateless(rule, f"mutate({operator=}, {probability=})")
+    return stateless(rule, f"mutate({operator=}, {probability=})", "children")
 
 
 def _best_relative(parent: Array, score: jax.Array, frame: Frame) -> jax.Array:

@@ -92,27 +92,22 @@ def _like(plan: Plan, before: Plan, name: str) -> Plan:
         raise PlanError(f"policy {name} returns no Plan like the one it got: {line}") from error
 
 
-def on_host(policy: Policy) -> list[Policy]:
-    """The policies within `policy` that run on the host, none of them a chain."""
+def leaves(policy: Policy) -> list[Policy]:
+    """The policies within `policy`, in order, none of them a chain of others."""
     if not policy.links:
-        return [policy] if policy.host else []
-    return [inner for link in policy.links for inner in on_host(link)]
+        return [policy]
+    return [leaf for link in policy.links for leaf in leaves(link)]
 
 
-def compiled_part(policy: Policy) -> Policy:
-    """`policy` without what runs on the host."""
-    if not policy.host:
-        return policy
-    return chain(*(compiled_part(link) for link in policy.links))
-
-
-def stateless(rule: Callable[[Key, Plan, Frame], Plan], name: str, host: bool = False) -> Policy:
-    """The policy that applies `rule` and remembers nothing."""
+def stateless(
+    rule: Callable[[Key, Plan, Frame], Plan], name: str, *needs: str, host: bool = False
+) -> Policy:
+    """The policy that applies `rule` and remembers nothing; `needs` as in `Policy`."""
 
     def update(key: Key, plan: Plan, frame: Frame, state: State) -> tuple[Plan, State]:
         return rule(key, plan, frame), state
 
-    return Policy(lambda frame: (), update, name, host)
+    return Policy(lambda frame: (), update, name, host, needs=frozenset(needs))
 
 
 def generator(key: Key) -> np.random.Generator:

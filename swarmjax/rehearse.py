@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swarmjax import training
+from swarmjax import chains, training
 from swarmjax.data import Data
 from swarmjax.frames import first_frame
 from swarmjax.members import Member, Recipe, new_member
 from swarmjax.models import Architecture
-from swarmjax.policy import compiled_part, keep, on_host
+from swarmjax.policy import leaves
 from swarmjax.space import Choice, Space
 from swarmjax.tasks import Task, output_shape
 from swarmjax.types import Genome, InputError, Policy
@@ -25,10 +25,22 @@ from swarmjax.types import Genome, InputError, Policy
 _OUTPUTS, _STEPS = 64, 4
 
 
-def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
+def rehearse(
+    recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
+) -> tuple[str, ...]:
     """Traces networks, loss, metrics, a training step and the policy, computing nothing.
 
     Of a policy that runs on the host only `init` is called: an update may be costly.
+
+    Args:
+        recipe: what all members share.
+        task: what they learn.
+        policy: of the run.
+        members: how many.
+        rounds: that the budget is enough for.
+
+    Returns:
+        What is odd about the policy, in a line each.
 
     Raises:
         InputError: one of them fails or returns something of the wrong shape or type.
@@ -41,7 +53,7 @@ def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
     _check_measures(task)
     for architecture in architectures[:_STEPS]:
         _check_step(recipe, task, architecture)
-    _check_policy(recipe, task, policy, members)
+    return _check_policy(recipe, task, policy, members, rounds)
 
 
 def _architectures(space: Space):
@@ -97,28 +109,16 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
     _check_state(before, after)
 
 
-def _check_policy(recipe: Recipe, task: Task, policy: Policy, members: int) -> None:
+def _check_policy(
+    recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
+) -> tuple[str, ...]:
     genome: Genome = {name: np.zeros(members, _type(gene)) for name, gene in recipe.space.genes}
     frame = first_frame(recipe, task, members, genome)
-    for link in on_host(policy):
-        _tried(f"policy {link.name} fails", link.init, frame)
-    policy = compiled_part(policy)
-
-    def update(frame):
-        key = jax.random.key(0)
-        return keep(frame), policy.update(key, keep(frame), frame, policy.init(frame))[0]
-
-    before, after = _traced(f"policy {policy.name} fails", update, frame)
-    if jax.tree.structure(before) != jax.tree.structure(after):
-        raise InputError(f"policy {policy.name} must return a Plan and its state")
-    for field in before._fields:
-        for old, new in zip(*map(jax.tree.leaves, (getattr(before, field), getattr(after, field))),
-                            strict=True):  # fmt: skip
-            if (old.shape, old.dtype) != (new.shape, new.dtype):
-                raise InputError(
-                    f"policy {policy.name} turns plan.{field} from {old.dtype}{old.shape} into "
-                    f"{new.dtype}{new.shape}"
-                )
+    links = [
+        _tried(f"policy {link.name} fails", chains.trace, link, frame) for link in leaves(policy)
+    ]
+    chains.check_order(links, units=recipe.family.sizes is not None)
+    return tuple(chains.oddities(links, rounds))
 
 
 def _type(gene: Any) -> Any:
@@ -163,4 +163,5 @@ def _tried(complaint: str, function: Callable[..., Any], *arguments: Any) -> Any
         return function(*arguments)
     except Exception as error:
         line = next(iter(str(error).splitlines()), "")
-        raise InputError(f"{complaint}: {type(error).__name__}: {line}") from error
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        raise InputError(f"{complaint}: {kind}{line}") from error

@@ -151,6 +151,9 @@ class _Loop:
 
     def run(self) -> Result:
         """Rounds until the budget is spent, or nobody is alive and the policy revives nobody."""
+        for note in self._setup.notes:
+            self._event("note", note)
+            self._display.note(note)
         self._announce("running")
         while self._frame.remaining > 0:
             plan = self._plan(int(self._frame.round) + 1)

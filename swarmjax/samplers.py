@@ -84,7 +84,8 @@ def optuna_sampler(
         return plan._replace(genome=genome), trials
 
     shown = "" if goal is None else f", goal={goal.__name__}"
-    return Policy(init, update, f"optuna_sampler({_name(sampler)}{shown})", host=True)
+    name, writes = f"optuna_sampler({_name(sampler)}{shown})", frozenset(("genome",))
+    return Policy(init, update, name, host=True, writes=writes)
 
 
 def record(score: np.ndarray, frame: Frame, trials: Trials, limit: int) -> Trials:

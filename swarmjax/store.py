@@ -43,7 +43,7 @@ CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER N
 class Event(NamedTuple):
     """Something that happened.
 
-    `kind` is one of started, compiled, died, best, finished, failed, or of `anomaly.KINDS`.
+    `kind` is one of started, note, compiled, died, best, finished, failed, or of `anomaly.KINDS`.
     """
 
     id: int

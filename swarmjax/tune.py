@@ -44,7 +44,7 @@ def perturb(factor: float = 1.2, resample: float = 0.25) -> Policy:
                 genome[name] = jnp.where(child, explored, genome[name])
         return plan._replace(genome=genome)
 
-    return stateless(rule, f"perturb({factor=}, {resample=})")
+    return stateless(rule, f"perturb({factor=}, {resample=})", "children")
 
 
 def resample(probability: float = 0.25) -> Policy:
@@ -69,7 +69,7 @@ def resample(probability: float = 0.25) -> Policy:
                 genome[name] = jnp.where(redraw, drawn[name], genome[name])
         return plan._replace(genome=genome)
 
-    return stateless(rule, f"resample({probability=})")
+    return stateless(rule, f"resample({probability=})", "children")
 
 
 def differential(
@@ -112,7 +112,7 @@ def differential(
         return plan._replace(genome=genome)
 
     shown = "" if goal is None else f", goal={goal.__name__}"
-    return stateless(rule, f"differential({scale=}, {crossover=}{shown})")
+    return stateless(rule, f"differential({scale=}, {crossover=}{shown})", "children")
 
 
 def random() -> Policy:
@@ -147,7 +147,8 @@ def sobol(structural: bool = False) -> Policy:
         drawn: Genome = {name: gene.decode(points[:, i]) for i, (name, gene) in enumerate(free)}
         return plan._replace(genome=plan.genome | drawn)
 
-    return stateless(rule, f"sobol({structural=})", host=True)
+    policy = stateless(rule, f"sobol({structural=})", host=True)
+    return policy._replace(writes=frozenset(("genome",)))
 
 
 def grid() -> Policy:

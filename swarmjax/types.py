@@ -115,6 +115,10 @@ class Policy(NamedTuple):
             pytree of arrays from which it builds whatever a library needs at every update. Before
             a run only `init` is called, which raises InputError if the policy cannot work.
         links: of a chain, its policies.
+        needs: what it does nothing without: `children`, made by policies before it in a chain, or
+            `units`, a model that knows them (`Family.sizes`).
+        writes: fields of the Plan that a policy on the host may change; None: any. Of others it is
+            found out by tracing them.
     """
 
     init: Callable[[Frame], State]
@@ -122,3 +126,5 @@ class Policy(NamedTuple):
     name: str
     host: bool = False
     links: tuple[Policy, ...] = ()
+    needs: frozenset[str] = frozenset()
+    writes: frozenset[str] | None = None

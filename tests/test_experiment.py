@@ -34,10 +34,14 @@ def task():
         ({"policy": "pbtt"}, "did you mean pbt"),
         ({"policy": sj.exploit}, "policy must be a Policy such as sj.exploit"),
         ({"policy": sj.proportional(valid_f1=1.0)}, "policy proportional.* fails.*needs valid_f1"),
-        ({"policy": Policy(lambda f: (), lambda k, p, f, s: (None, s), "odd")}, "odd must return"),
+        (
+            {"policy": Policy(lambda f: (), lambda k, p, f, s: (None, s), "odd")},
+            "odd fails: it must",
+        ),
+        ({"policy": sj.exploit()}, "no policy of exploit grants steps"),
         ({"goal": 3}, "goal must be callable, got int"),
         ({"goal": "fastest"}, "goal 'fastest' cannot be read"),
-        ({"goal": "valid_f1=1"}, "policy chain.* fails.*needs valid_f1"),
+        ({"goal": "valid_f1=1"}, "policy exploit.* fails.*needs valid_f1"),
         ({"goal": "accuracy=1", "policy": "grid_search"}, "grid_search looks at no goal"),
         ({"goal": "accuracy=1", "policy": sj.exploit()}, "goal is for presets; give it to the pol"),
         ({"space": {"learning_rate": 1}}, "space must be a Space, got dict"),
@@ -59,6 +63,28 @@ def test_what_is_wrong_is_named(task, changes, message):
 def test_a_goal_is_pursued_by_the_preset(task, goal):
     name = check(sj.Experiment(task=task, space=SPACE, goal=goal)).policy.name
     assert name.count("pareto(accuracy=1.0" if isinstance(goal, str) else goal.__name__) == 2
+
+
+BRED = sj.chain(sj.exploit(), sj.allocate.uniform(), sj.breed("aligned"))
+
+
+def test_only_networks_with_units_are_bred_by_them(task, tmp_path):
+    asked = sj.Experiment(task=task, space=SPACE, policy=BRED, directory=tmp_path / "none")
+    assert check(asked).notes == ()
+    for model in ("cnn", lambda: nn.Dense(2)):
+        with pytest.raises(sj.InputError, match="breed.operator='aligned'.* needs the units of"):
+            sj.run(asked, model=model)
+    assert list(tmp_path.iterdir()) == []
+    average = sj.chain(sj.exploit(), sj.allocate.uniform(), sj.breed())
+    check(sj.Experiment(task=task, space=SPACE, policy=average, model="cnn"))
+
+
+def test_one_round_is_too_short_to_select(task):
+    asked = sj.Experiment(
+        task=task, space=SPACE, policy="pbt", members=4, round_steps=10, budget=40
+    )
+    assert "spent in one round, before exploit" in check(asked).notes[0]
+    assert check(sj.Experiment(**{**vars(asked), "budget": 41})).notes == ()
 
 
 class Tall(nn.Module):

@@ -31,6 +31,7 @@ LAYERS = (
         "succession",
     },
     {"goals", "halving", "projection", "healing", "strain", "diversity", "evolve"},
+        "chains",
     {"stacks", "training", "watch"},
     {"population", "telemetry", "store", "bus", "checkpoint", "presets"},
     {"lanes", "progress"},

@@ -8,10 +8,9 @@ from swarmjax.policy import (
     chain,
     check_plan,
     children,
-    compiled_part,
     generator,
     keep,
-    on_host,
+    leaves,
     slots,
     stateless,
 )
@@ -187,14 +186,11 @@ def test_a_host_policy_returns_the_types_it_got(frames):
         policy.update(jax.random.key(0), keep(frame), frame, policy.init(frame))
 
 
-def test_what_runs_on_the_host_and_what_is_left(frames):
+def test_a_chain_is_taken_apart():
     (a, _), (b, _) = host_adding("a"), host_adding("b")
     policy = chain(counting("x"), chain(a, counting("y")), b)
-    assert [link.name for link in on_host(policy)] == ["a", "b"]
-    assert compiled_part(policy).name == "chain(x, chain(chain(), y), chain())"
-    assert compiled_part(a).name == "chain()"
-    pure = chain(counting("x"))
-    assert compiled_part(pure) is pure and on_host(pure) == []
+    assert [leaf.name for leaf in leaves(policy)] == ["x", "a", "y", "b"]
+    assert leaves(a) == [a]
 
 
 def test_children_take_over_anothers_weights(frames):

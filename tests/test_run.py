@@ -366,9 +366,21 @@ def test_an_illegal_plan_names_the_field_and_the_member(task, tmp_path):
 
 
 def test_a_policy_that_grants_nothing_is_refused_rather_than_waited_for(task, tmp_path):
-    idle = Policy(lambda frame: (), lambda key, plan, frame, state: (plan, state), "idle")
+    def update(key, plan, frame, state):
+        return plan._replace(steps=0 * plan.steps), state
+
     with pytest.raises(sj.PlanError, match="idle grants no member a step"):
-        sj.run(setting(task, tmp_path / "i", policy=idle))
+        sj.run(setting(task, tmp_path / "i", policy=Policy(lambda frame: (), update, "idle")))
+
+
+def test_what_is_odd_about_a_policy_is_told_in_the_events(task, tmp_path):
+    sj.run(setting(task, tmp_path / "odd", policy="pbt", members=4, budget=40))
+    with contextlib.closing(sj.open_run(tmp_path / "odd")) as reader:
+        told = [event.text for event in reader.events() if event.kind == "note"]
+    assert told == [
+        "the budget is spent in one round, before exploit can tell members apart; lower "
+        "round_steps or raise budget"
+    ]
 
 
 def test_an_interrupted_run_is_readable_and_says_so(task, tmp_path):
