@@ -14,9 +14,8 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import jax
 import numpy as np
@@ -26,73 +25,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from swarmjax import fitness, progress, store
+from swarmjax.commands import Dashboard, Export, Options, Run, Runs
 from swarmjax.experiment import Experiment, builtin
 from swarmjax.policy import PlanError
 from swarmjax.run import DivergedError, Result, run
+from swarmjax.space import Option
 from swarmjax.tasks import TASKS
 from swarmjax.types import InputError
 
 # Seconds without a sign of life after which a trainer counts as gone.
 GONE = 30.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """Settings that replace those of the experiment.
-
-    Attributes:
-        members: networks alive at a time.
-        budget: training steps of all members together.
-        model: a built-in family of networks: mlp, cnn or transformer.
-        policy: a preset: swarm, pbt, random_search, grid_search, successive_halving, hyperband, pb2
-            or regularised_evolution.
-        goal: what the preset maximises, such as 'accuracy=0.7, efficiency=0.3' or
-            'pareto(accuracy=1, parameters=-1)', with limits after it, such as ', parameters<=1e5'.
-        directory: where the run is stored.
-        seed: of everything random.
-        dashboard: opens the dashboard beside the run.
-    """
-
-    members: int | None = None
-    budget: int | None = None
-    model: str | None = None
-    policy: str | None = None
-    goal: str | None = None
-    directory: Path | None = None
-    seed: int | None = None
-    dashboard: bool = False
-
-
-@dataclass(frozen=True)
-class Run:
-    """Trains a swarm: a built-in task (digits, digits-noisy, spirals, teacher, text) or FILE.py."""
-
-    experiment: tyro.conf.Positional[str]
-    options: Annotated[Options, tyro.conf.arg(name="")]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Lists the runs at or below a directory."""
-
-    directory: tyro.conf.Positional[Path] = Path("runs")
-
-
-@dataclass(frozen=True)
-class Export:
-    """Writes the best network of a run, params.npz and genome.json, to a new directory."""
-
-    directory: tyro.conf.Positional[Path]
-    out: tyro.conf.Positional[Path]
-
-
-@dataclass(frozen=True)
-class Dashboard:
-    """Serves the live view of a run on this machine, until Ctrl-C."""
-
-    directory: tyro.conf.Positional[Path]
-    port: int = 0
-    browser: bool = False
 
 
 def command_line(arguments: list[str] | None = None) -> None:
@@ -109,7 +51,10 @@ def command_line(arguments: list[str] | None = None) -> None:
 
 def main(experiment: Experiment, arguments: list[str] | None = None) -> None:
     """Makes an experiment file a program: it runs `experiment` as the command line asks."""
-    options = tyro.cli(Options, args=arguments, description="Runs this experiment.")
+    names = ("members", "budget", "seed")
+    own = ", ".join(f"{name} {getattr(experiment, name):,}" for name in names)
+    description = f"Runs this experiment ({own}); options replace what its file says."
+    options = tyro.cli(Options, args=arguments, description=description)
     sys.exit(_guarded(lambda: _train(experiment, options)))
 
 
@@ -221,10 +166,11 @@ def _conclude(result: Result) -> None:
     score = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
     order = [int(i) for i in np.argsort(-score, kind="stable")[:10]]
     columns = {**frame.metrics, "step": frame.total_steps}
-    console.print(progress.best_table(frame.space, frame.genome, columns, order))
+    for table in progress.best_tables(frame.space, frame.genome, columns, order, console.width):
+        console.print(table)
     best = ", ".join(f"{name} {value:.4f}" for name, value in sorted(result.best.scores.items()))
     console.print(f"best ever: member {result.best.member} in round {result.best.round}: {best}")
-    genes = ", ".join(f"{name}={value}" for name, value in result.best.genome.items())
+    genes = ", ".join(f"{name}={_short(value)}" for name, value in result.best.genome.items())
     console.print(f"  with {genes}", markup=False, highlight=False)
     for name, found in (("ensemble", result.ensemble), ("soup", result.soup)):
         if found is not None:
@@ -234,6 +180,10 @@ def _conclude(result: Result) -> None:
     directory = escape(str(result.directory))
     console.print(f"run directory: {directory}", soft_wrap=True)
     console.print(f"dashboard: {escape(program)} dashboard {directory}", soft_wrap=True)
+
+
+def _short(value: Option) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _runs(command: Runs) -> None:
@@ -275,7 +225,7 @@ def _export(command: Export) -> None:
     try:
         command.out.mkdir(parents=True)
         np.savez(command.out / "params.npz", **params)  # pyright: ignore[reportArgumentType]
-        (command.out / "genome.json").write_text(json.dumps(record, indent=1))
+        (command.out / "genome.json").write_text(json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"cannot write {command.out}: {error}") from None
     print(f"wrote {command.out / 'params.npz'} and {command.out / 'genome.json'}")

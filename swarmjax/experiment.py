@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from swarmjax.goals import parse_goal
 from swarmjax.members import Recipe
 from swarmjax.presets import preset
 from swarmjax.rehearse import rehearse
-from swarmjax.space import Space, choice, log_uniform, structure
+from swarmjax.space import Space
 from swarmjax.tasks import TASKS, Task
 from swarmjax.types import InputError, Policy
 
@@ -28,7 +28,7 @@ class Experiment:
 
     Attributes:
         task: what to learn, or the name of a built-in task.
-        space: the genes.
+        space: the genes; None for the usual ones of a built-in model.
         model: a Flax module class, Linen or NNX, or a function of the structural genes (and `rngs`
             for NNX) that returns a module; or the name of a built-in family: mlp, cnn or
             transformer, which read the genes depth, width and activation (cnn also kernel). None
@@ -50,7 +50,7 @@ class Experiment:
     """
 
     task: Task | str
-    space: Space
+    space: Space | None = None
     model: Callable[..., Any] | str | None = None
     optimizer: Callable[[dict[str, Any]], Any] | None = None
     policy: Policy | str = "swarm"
@@ -84,14 +84,16 @@ class Setup(NamedTuple):
 def check(experiment: Experiment) -> Setup:
     """The experiment with its parts resolved; raises InputError on whatever is wrong with it."""
     _check_types(experiment)
-    task, space = _task(experiment.task), experiment.space
+    task = _task(experiment.task)
     _check_numbers(experiment)
+    model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
+    space = _space(experiment, model)
     if not space.genes:
         raise InputError("the space has no gene; give it at least a learning_rate")
     goal = parse_goal(experiment.goal) if isinstance(experiment.goal, str) else experiment.goal
     policy = _policy(experiment.policy, goal)
-    model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
-    recipe = Recipe(space, _family(model, space, task), _optimizer(experiment))
+    experiment = replace(experiment, space=space)
+    recipe = Recipe(space, _family(model, space, task), _optimizer(experiment, space))
     _check_genes(experiment, recipe)
     rounds = -(-experiment.budget // (experiment.members * experiment.round_steps))
     notes = rehearse(recipe, task, policy, experiment.members, rounds)
@@ -110,44 +112,13 @@ def builtin(name: str, model: str | None = None) -> Experiment:
     if name not in TASKS:
         raise InputError(f"task {name!r} is unknown; built-in tasks are {', '.join(TASKS)}")
     usual = "transformer" if name == "text" else "mlp"
-    if (model or usual) not in _BUILTIN:
-        raise InputError(f"model {model!r} is unknown; built-in ones are {', '.join(_BUILTIN)}")
-    return Experiment(task=name, model=model, **_BUILTIN[model or usual])
+    space = families.usual_space(model or usual)
+    members, budget = SIZES[model or usual]
+    return Experiment(task=name, model=model, space=space, members=members, budget=budget)
 
 
-_MLPS = Space(
-    learning_rate=log_uniform(1e-4, 1e-1),
-    weight_decay=log_uniform(1e-6, 1e-2),
-    activation=choice("relu", "gelu", "silu", "tanh"),
-    optimizer=choice("sgd", "momentum", "adam", "adamw"),
-    depth=structure(1, 2, 3),
-    width=structure(16, 32, 64, 128),
-)
-
-_CNNS = Space(
-    learning_rate=log_uniform(3e-4, 3e-2),
-    weight_decay=log_uniform(1e-6, 1e-2),
-    activation=choice("relu", "gelu", "silu", "tanh"),
-    optimizer=choice("momentum", "adam", "adamw"),
-    depth=structure(1, 2, 3),
-    width=structure(8, 16, 32),
-    kernel=structure(3, 5),
-)
-
-_TRANSFORMERS = Space(
-    learning_rate=log_uniform(1e-4, 1e-2),
-    weight_decay=log_uniform(1e-6, 1e-2),
-    activation=choice("relu", "gelu", "silu"),
-    optimizer=choice("adam", "adamw"),
-    depth=structure(1, 2, 3),
-    width=structure(32, 64),
-)
-
-_BUILTIN: dict[str, dict[str, Any]] = {
-    "mlp": {"space": _MLPS, "members": 64, "budget": 32_000},
-    "cnn": {"space": _CNNS, "members": 32, "budget": 12_800},
-    "transformer": {"space": _TRANSFORMERS, "members": 16, "budget": 6_400},
-}
+# Members and budget of the experiment of a built-in task, by its model.
+SIZES = {"mlp": (64, 32_000), "cnn": (32, 12_800), "transformer": (16, 6_400)}
 
 
 def _new_directory(task: str) -> Path:
@@ -164,6 +135,20 @@ def _task(given: Task | str) -> Task:
     if given not in TASKS:
         raise InputError(f"task {given!r} is unknown; built-in tasks are {', '.join(TASKS)}")
     return TASKS[given]()
+
+
+def _space(experiment: Experiment, model: Callable[..., Any] | str) -> Space:
+    if experiment.space is not None:
+        return experiment.space
+    for own in ("model", "optimizer"):
+        value = getattr(experiment, own)
+        if value is not None and not isinstance(value, str):
+            raise InputError(
+                f"a space is needed for {own} {models.name_of(value)}, whose genes are your own; "
+                "give space=sj.Space(learning_rate=sj.log_uniform(1e-4, 1e-1), ...)"
+            )
+    assert isinstance(model, str), "a model of the user's own was refused above"
+    return families.usual_space(model)
 
 
 def _policy(policy: Policy | str, goal: Goal | None) -> Policy:
@@ -186,11 +171,11 @@ def _family(model: Callable[..., Any] | str, space: Space, task: Task) -> models
     return models.flax_family(space, model, example)
 
 
-def _optimizer(experiment: Experiment) -> Callable[[dict[str, Any]], Any]:
+def _optimizer(experiment: Experiment, space: Space) -> Callable[[dict[str, Any]], Any]:
     if experiment.optimizer is not None:
         return experiment.optimizer
-    optimizers.check_genes(experiment.space)
-    return optimizers.for_space(experiment.space)
+    optimizers.check_genes(space)
+    return optimizers.for_space(space)
 
 
 def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
@@ -198,7 +183,7 @@ def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
     if experiment.optimizer is not None:
         return
     read = recipe.family.genes | set(optimizers.GENES)
-    for name, _ in experiment.space.genes:
+    for name, _ in recipe.space.genes:
         if name not in read:
             raise InputError(
                 f"gene {name!r} is read by nothing; known are {', '.join(sorted(read))}"
@@ -206,7 +191,7 @@ def _check_genes(experiment: Experiment, recipe: Recipe) -> None:
 
 
 def _check_types(experiment: Experiment) -> None:
-    if not isinstance(experiment.space, Space):
+    if not isinstance(experiment.space, Space | None):
         raise InputError(f"space must be a Space, got {type(experiment.space).__name__}")
     if not isinstance(experiment.policy, Policy | str):
         raise InputError(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -79,6 +80,9 @@ class _Bar(Progress):
             yield Text(text, style="dim")
 
 
+# The heading of a column, and its cells.
+Cells = tuple[str, list[str]]
+
 # Columns from which on there is room for how many lineages are left.
 _WIDE = 100
 
@@ -102,7 +106,8 @@ class Terminal:
             console=self._console,
             expand=True,
         )
-        self._task = self._bar.add_task("run", total=1, round=0, best="-", alive="-", lineages="")
+        # Nothing is known of the run before its first status.
+        self._task = self._bar.add_task("run", visible=False)
 
     def __enter__(self) -> Terminal:
         self._bar.start()
@@ -119,7 +124,8 @@ class Terminal:
         """Moves the bar."""
         best = "-" if status.best is None else f"{status.best:.4f}"
         self._bar.update(
-            self._task, completed=status.done, total=status.budget, round=status.round, best=best,
+            self._task, visible=True, completed=status.done, total=status.budget,
+            round=status.round, best=best,
             alive=f"{status.alive}/{status.members}",
             lineages=self._lineages(status),
         )  # fmt: skip
@@ -138,23 +144,56 @@ class Terminal:
         self._bar.programs = programs
 
 
-def best_table(
-    space: Space, genome: Genome, columns: Mapping[str, Array], order: list[int]
-) -> Table:
-    """The members `order`, best first: their scores in `columns` (`[N]` each) and their genes."""
+def best_tables(
+    space: Space, genome: Genome, columns: Mapping[str, Array], order: list[int], width: int
+) -> list[Table]:
+    """The members `order`, best first: their scores in `columns` (`[N]` each) and their genes.
+
+    One table where `width` characters are enough for it, else one for scores and one or more for
+    genes, since a number that is broken into lines is hard to read.
+    """
+    values = [space.values(genome, member) for member in order]
+    genes = [(name, [_text(each[name]) for each in values]) for name, _ in space.genes]
+    scores = [
+        (name, [_text(np.asarray(column)[member].item()) for member in order])
+        for name, column in columns.items()
+    ]
+    member = ("member", [str(member) for member in order])
+    if _width(everything := [member, *scores, *genes]) <= width:
+        return [_table("best members", everything)]
+    parts = [("best members", part) for part in _parts(member, scores, width)]
+    parts += [("their genes", part) for part in _parts(member, genes, width)]
+    return [_table(title, part) for title, part in parts]
+
+
+def _parts(first: Cells, others: list[Cells], width: int) -> list[list[Cells]]:
+    """Columns side by side, `first` before each part, as many in each as fit."""
+    parts = [[first]]
+    for column in others:
+        if len(parts[-1]) > 1 and _width([*parts[-1], column]) > width:
+            parts.append([first])
+        parts[-1].append(column)
+    return parts
+
+
+def _width(columns: list[Cells]) -> int:
+    """Characters of a table of these columns, each as wide as its widest word or cell."""
+    widest = (max(map(cell_len, [*name.split("_"), *cells])) for name, cells in columns)
+    return sum(widest) + len(columns) - 1
+
+
+def _table(title: str, columns: list[Cells]) -> Table:
     table = Table(
-        title="best members", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
     )
-    for name in ("member", *columns, *dict(space.genes)):
+    for name, _ in columns:
         # One word a line: rich would narrow columns of values before it breaks a name.
         table.add_column(Text(name.replace("_", "\n")), justify="right", overflow="fold")
-    for member in order:
-        values = space.values(genome, member).values()
-        scores = [np.asarray(column)[member].item() for column in columns.values()]
-        table.add_row(str(member), *map(_text, scores), *map(_text, values))
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        # As Text, since in a string rich would read markup and names of emoji.
+        table.add_row(*map(Text, row))
     return table
 
 
-def _text(value: Option) -> Text:
-    """A cell. As Text, since in a string rich would read markup and names of emoji."""
-    return Text(f"{value:.3g}" if isinstance(value, float) else str(value))
+def _text(value: Option) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import anomaly, fitness, progress, resources, store, telemetry, trial
+from swarmjax import anomaly, fitness, progress, resources, store, strain, telemetry, trial
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Experiment, Setup, check
@@ -82,7 +82,6 @@ def run(
     writer = store.create(setup.directory, _config(setup), setup.recipe.space)
     watch = Watch(display.compiling)
     with contextlib.closing(writer), _reported(writer), _alive(writer), display, watch:
-        loop = _Loop(setup, begun, writer, display, watch)
         started(setup.directory)
         return loop.run()
 

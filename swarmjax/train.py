@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import anomaly, capacity, lanes, placement, stacks, trial
+from swarmjax import anomaly, capacity, decisions, lanes, pace, placement, stacks, trial
 from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
 from swarmjax.frames import LaneReport, changed, frame_after, step_costs
 from swarmjax.members import Member, Recipe
@@ -71,7 +71,8 @@ class Choices(NamedTuple):
 class LocalTrainer:
     """Trains a swarm on this host's devices; `round` is the whole protocol.
 
-    `flags` are the alarms `[N]` of the last round's single steps.
+    `flags` are the alarms `[N]` of the last round's single steps, `measured` what was measured of
+    it, as in `anomaly.alarms`.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class LocalTrainer:
         self._layouts: dict[tuple[Any, int], Layout] = {}
         self._detector, self.flags = anomaly.init(members), anomaly.silent(members)
         self._compiling: dict[Any, Future[None]] = {}
+        self.measured: anomaly.Measured = {}
+        self._strains: pace.Strains = {}
 
     def check_memory(self, genome: Genome) -> None:
         """Raises InputError if a swarm of these genes does not fit; nothing of it is compiled."""
@@ -147,7 +150,9 @@ class LocalTrainer:
         need, host = self._reckon(genome, sizes)
         layout = placement.make_layout(self._largest, self._mesh)
         self._store = self._store._replace(lane=layout.chunk * layout.chunks, host=host)
-        self._tell(found, len(sizes), cohorts, need, devices)
+        costs = self.choices.costs
+        self.report(decisions.programs_line(found, len(sizes), cohorts, costs))
+        self.report(decisions.devices_line(*devices, host, need._asdict()))
         pool, self._layouts = ThreadPoolExecutor(max(2, self._mesh.size)), {}
         for container in sizes:
             layout = self._layout(self._engine, container, 1, genome)
@@ -155,8 +160,11 @@ class LocalTrainer:
             self._compiling[container] = job
         pool.shutdown(wait=False)
 
-    def _choose_devices(self, genome: Genome) -> str:
-        """Settles on some of the devices, before anything is kept there, and says why."""
+    def _choose_devices(self, genome: Genome) -> tuple[int, int, str, str]:
+        """Settles on some of the devices, before anything is kept there.
+
+        Returns how many, of how many, of what platform, and why.
+        """
         everyone, why = jax.local_devices(), ""
         if self._free and self.choices.devices is None:
             container = max(self._seconds, key=self._seconds.__getitem__)
@@ -165,14 +173,14 @@ class LocalTrainer:
                 self._engine, container, layout, genome, self._seconds[container],
                 self.choices.costs,
             )  # fmt: skip
-            self.choices, why = self.choices._replace(devices=count), f" ({why})"
+            self.choices = self.choices._replace(devices=count)
         count = min(self.choices.devices or len(everyone), len(everyone))
         if count != self._mesh.size:
             self._mesh = placement.make_mesh(devices=everyone[:count])
             data = lanes.place_data(self._engine.data, self._mesh)
             self._engine = self._engine._replace(data=data)
             self._store = self._store._replace(mesh=self._mesh)
-        return f"{count} of {len(everyone)} devices{why}"
+        return count, len(everyone), everyone[0].platform, why
 
     def _usual_layout(self, container: Any, genome: Genome) -> Layout:
         state = capacity.trained_bytes(self.recipe, container, genome)
@@ -221,13 +229,18 @@ class LocalTrainer:
             queues: dict[Any, list[tuple[Layout, list[np.ndarray]]]] = {}
             for (container, job), some in zip(jobs, schedule, strict=True):
                 queues.setdefault(container, []).append((job.layout, some))
-            cohort = partial(self._cohort, engine, swarm, plan)
+            cohort, begun = partial(self._cohort, engine, swarm, plan), time.perf_counter()
             trained = dict(zip(queues, pool.map(cohort, queues.items()), strict=True))
+        wall = time.perf_counter() - begun
         cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
         reports = [report for _, some in trained.values() for report in some]
         self._swarm = swarm._replace(cohorts=cohorts, step=swarm.step + plan.steps)
         self._watch(reports)
-        return frame_after(self.recipe, self.task, self._swarm, plan, frame, reports, self.flags)
+        self._strains, slow = pace.observe(self._strains, pace.paces(reports, wall))
+        self.measured = {"slow": pace.of_members(reports, slow, plan)}
+        return frame_after(
+            self.recipe, self.task, self._swarm, plan, frame, reports, self.flags, self.measured
+        )
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
@@ -280,14 +293,13 @@ class LocalTrainer:
             if share > 1:
                 # Few members are worth several devices each: they train one after the other.
                 mesh = placement.make_mesh(share, list(self._mesh.devices.flat))
-                layout = placement.make_layout(self._largest, mesh, chunk=1)
-                why = f", each on {share} devices"
+                layout, why = placement.make_layout(self._largest, mesh, chunk=1), ""
             else:
                 layout = self._usual_layout(container, genome)
                 chunk, why = self._chunk(engine, container, layout, genome)
                 layout = placement.make_layout(self._largest, self._mesh, chunk)
             self._layouts[container, share] = layout
-            self.report(f"compiling a program for {container}, chunks of {layout.chunk}{why}")
+            self.report(decisions.compiling_line(container, layout, why))
         return self._layouts[container, share]
 
     def _chunk(self, engine, container: Any, layout: Layout, genome: Genome) -> tuple[int, str]:
@@ -299,7 +311,7 @@ class LocalTrainer:
             engine, container, layout, genome, seconds, self.choices.costs
         )
         self.choices = self.choices._replace(chunks=self.choices.chunks | {str(container): chunk})
-        return chunk, f" ({why})"
+        return chunk, why
 
     def _cohort(self, engine, swarm: Swarm, plan: Plan, item):
         container, queue = item
@@ -313,25 +325,18 @@ class LocalTrainer:
                 self._detector,
             )  # fmt: skip
             swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
-            reports.append(LaneReport(lane, told[0], time.perf_counter() - begun))
+            seconds, program = time.perf_counter() - begun, (container, layout)
+            reckoned = pace.reckon(
+                self.recipe, self.task, self.choices.costs, layout, container, lane, plan
+            )
+            reports.append(LaneReport(lane, told[0], seconds, program, reckoned))
         return swarm.cohorts[container], reports
 
-    def _watch(self, reports: list[LaneReport]) -> None:
+    def _watch(self, reports: Sequence[LaneReport]) -> None:
         """Keeps what the lanes' detectors remember, and their alarms of this round."""
         self.flags = anomaly.silent(self._members)
-        for places, report, _ in reports:
+        for places, report, *_ in reports:
             real = places >= 0
             for all_, some in ((self._detector, report.detector), (self.flags, report.flags)):
                 for values, new in zip(all_, some, strict=True):
                     values[places[real]] = new[real]
-
-    def _tell(self, architectures: int, programs: int, cohorts, need, devices: str) -> None:
-        costs, where = self.choices.costs, "host" if self._store.host else "device"
-        self.report(
-            f"programs for {architectures} architectures: {programs}, by a cost model that reckons "
-            f"{cohorts.seconds:.0f} s with them and {cohorts.separate:.0f} s with one for each "
-            f"({costs.compile_seconds:.1f} s a program, {costs.flops_per_second / 1e9:.0f} GFLOP/s,"
-            f" {1e6 * costs.step_seconds:.0f} us a chunk's step)"
-        )
-        sizes = ", ".join(f"{n / 2**20:.0f} MiB {name}" for name, n in need._asdict().items())
-        self.report(f"trains on {devices}, members kept on the {where}: {sizes}")

@@ -87,14 +87,14 @@ def choose_chunk(
     if seconds < _REPAYS * len(chunks) * costs.compile_seconds:
         if platform == "cpu" and _convolves(engine, container, genome):
             return 1, "convolutions: one by one"
-        return layout.chunk, "too short a run to try others"
+        return layout.chunk, "too short a run to try other chunks"
     # Lanes of equally many members, whatever the chunk.
     tried = {c: Layout(layout.mesh, c, max(chunks) // c) for c in chunks}
     each = {c: _step_seconds(engine, container, tried[c], genome) for c in chunks}
     best = min(each, key=each.__getitem__)
     _keep(name, best)
     times = ", ".join(f"{c}: {1e6 * t:.0f}" for c, t in each.items())
-    return best, f"tried, microseconds a member-step by chunk: {times}"
+    return best, f"tried, microseconds a network's step by chunk: {times}"
 
 
 def choose_devices(
@@ -136,7 +136,7 @@ def choose_devices(
     best = min(each, key=each.__getitem__)
     _keep(name, best)
     times = ", ".join(f"{n}: {1e6 * t:.0f}" for n, t in each.items())
-    return best, f"tried, microseconds a member-step by devices: {times}"
+    return best, f"tried, microseconds a network's step by devices: {times}"
 
 
 def _convolves(engine: lanes.Engine, container: Any, genome: Genome) -> bool:

@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def run_directory(tmp_path, capsys):
 def test_run_ends_with_the_best_members_the_directory_and_the_dashboard(run_directory):
     directory, out = run_directory
     assert "best members" in out and "valid" in out and "learning" in out
+    assert re.search(r"with learning_rate=0\.\d{4,6}, width=4\n", out), "rounded"
     assert f"run directory: {directory}" in out
     assert f"swarmjax dashboard {directory}" in out
 
@@ -85,7 +87,9 @@ def test_export_is_enough_to_use_the_network_without_the_engine(run_directory, t
     directory, _ = run_directory
     code, out, _ = call(capsys, "export", directory, tmp_path / "out")
     assert code == 0 and "params.npz" in out
-    record = json.loads((tmp_path / "out" / "genome.json").read_text())
+    text = (tmp_path / "out" / "genome.json").read_text()
+    assert text.endswith("}\n")
+    record = json.loads(text)
     assert record["genome"]["width"] == 4
     with np.load(tmp_path / "out" / "params.npz", allow_pickle=False) as arrays:
         assert arrays["Dense_0/kernel"].shape == (3, 4)
@@ -95,6 +99,20 @@ def test_export_never_overwrites(run_directory, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     code, _, error = call(capsys, "export", run_directory[0], tmp_path / "out")
     assert code == 2 and "exists already" in error
+
+
+def test_where_a_run_is_stored_is_told_before_what_it_does(tmp_path, capsys):
+    code, _, error = call(capsys, "run", write(tmp_path), "--directory", tmp_path / "run")
+    assert code == 0 and error.startswith("storing the run in")
+    assert "compiling took" in error and " 0/1 " not in error
+
+
+def test_the_help_of_a_file_says_what_it_does_without_options(tmp_path, capsys):
+    experiment = load(write(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(experiment, ["--help"])
+    assert ended.value.code == 0
+    assert "members 4, budget 80, seed 0" in " ".join(capsys.readouterr().out.split())
 
 
 REFUSALS = {

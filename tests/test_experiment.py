@@ -192,6 +192,31 @@ def test_builtin_experiments_are_mixed_swarms():
         builtin("digits", "rnn")
 
 
+def test_without_a_space_the_usual_one_of_the_model_is_searched(task):
+    def genes(**given):
+        setup = check(sj.Experiment(**given))
+        assert setup.experiment.space is setup.recipe.space
+        return set(dict(setup.recipe.space.genes))
+
+    common = {"learning_rate", "weight_decay", "activation", "optimizer", "depth", "width"}
+    assert genes(task="spirals") == genes(task=task) == genes(task="text") == common
+    assert genes(task="digits", model="cnn") == common | {"kernel"}
+    assert check(sj.Experiment(task="text")).recipe.space == builtin("text").space
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": Picky}, "space is needed for model Picky.*give space=sj.Space"),
+        ({"optimizer": optax.adam}, "space is needed for optimizer adam"),
+        ({"model": "rnn"}, "model 'rnn' is unknown; built-in ones are mlp, cnn"),
+    ],
+)
+def test_where_there_is_no_usual_space_it_is_asked_for(task, changes, message):
+    with pytest.raises(sj.InputError, match=message):
+        check(sj.Experiment(task=task, **changes))
+
+
 def test_next_token_tasks_take_a_transformer():
     x = np.random.default_rng(0).integers(0, 5, (20, 6))
     words = sj.tasks.arrays(x, (x + 1) % 5, batch=4)

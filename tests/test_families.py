@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import space
-from swarmjax.families import FAMILIES, USUAL, make_family
+from swarmjax import optimizers, space
+from swarmjax.families import FAMILIES, USUAL, make_family, usual_space
 from swarmjax.types import InputError
 
 EXAMPLES = {
@@ -29,6 +29,13 @@ def test_every_family_fits_its_examples(name):
     assert again == family, "the same family for the same space, so that programs are shared"
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_gene_of_a_usual_space_is_read(name):
+    searched = usual_space(name)
+    read = make_family(name, searched, EXAMPLES[name], 5).genes | set(optimizers.GENES)
+    assert set(dict(searched.genes)) <= read and len(searched.structural) >= 2
+
+
 def test_every_kind_of_targets_has_a_family():
     assert set(USUAL) == {"classes", "tokens", "numbers"} and set(USUAL.values()) <= set(FAMILIES)
 
@@ -36,6 +43,8 @@ def test_every_kind_of_targets_has_a_family():
 def test_an_unknown_name_is_told_with_what_there_is():
     with pytest.raises(InputError, match="model 'rnn' is unknown; built-in ones are mlp, cnn, tr"):
         make_family("rnn", space.Space(), EXAMPLES["mlp"], 5)
+    with pytest.raises(InputError, match="model 'rnn' is unknown; built-in ones are mlp, cnn, tr"):
+        usual_space("rnn")
 
 
 @pytest.mark.parametrize("example", [np.zeros((1, 6), np.float32), np.zeros((1, 6, 2), np.int32)])

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from swarmjax import space
 from swarmjax.compiling import Programs
-from swarmjax.progress import Silent, Terminal, best_table
+from swarmjax.progress import Silent, Terminal, best_tables
 from swarmjax.store import Status
 
 SPACE = space.Space(
@@ -32,10 +32,13 @@ COLUMNS = {
 }
 
 
-def shown(table, width=80):
+def shown(searched, genome, columns, order, width=80):
+    """The text of the tables, and how many there are."""
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(table)
-    return console.export_text()
+    tables = best_tables(searched, genome, columns, order, width)
+    for table in tables:
+        console.print(table)
+    return console.export_text(), len(tables)
 
 
 def cells(text):
@@ -46,8 +49,8 @@ def cells(text):
 
 
 def test_the_table_of_a_usual_run_fits_a_terminal():
-    text = shown(best_table(SPACE, GENOME, COLUMNS, [0, 1, 2]))
-    assert "…" not in text
+    text, tables = shown(SPACE, GENOME, COLUMNS, [0, 1, 2])
+    assert tables == 1 and "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     heading = " ".join(text.split("─")[0].split())
     for name in ("member", *COLUMNS, *GENOME):
@@ -61,18 +64,30 @@ def test_the_table_of_a_usual_run_fits_a_terminal():
     ]  # fmt: skip
 
 
-def test_nothing_is_cut_off_on_a_narrow_terminal():
-    text = shown(best_table(SPACE, GENOME, COLUMNS, [0]), width=60)
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 60
-    body = "".join(text.split("─")[-1].split())
-    assert sorted(body) == sorted("00.9880.01232000000.00011.23e-06leaky_relumomentum3128")
+@pytest.mark.parametrize(("width", "tables"), [(80, 2), (60, 3), (40, 3), (120, 1)])
+def test_no_value_is_broken_where_there_are_more_genes_than_fit(width, tables):
+    searched = space.Space(**dict(SPACE.genes), kernel=space.structure(1, 3, 5))
+    genome = GENOME | {"kernel": np.int32([2, 0, 1])}
+    text, count = shown(searched, genome, COLUMNS, [0, 2], width)
+    assert count == tables and "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    rows = [line.split() for line in text.splitlines() if line.split()[:1] in (["0"], ["2"])]
+    assert len(rows) == 2 * tables
+    first = [word for row in rows if row[0] == "0" for word in row[1:]]
+    assert first == ["0.988", "0.0123", "200000", "0.0001", "1.23e-06", "leaky_relu", "momentum",
+                     "3", "128", "5"]  # fmt: skip
+    assert text.count("best members") == 1 and text.count("their genes") == tables - 1
+
+
+def test_a_column_wider_than_the_terminal_is_folded():
+    searched = space.Space(kind=space.structure("x" * 50, "y"))
+    text, _ = shown(searched, {"kind": np.int32([0])}, {"valid_loss": np.float32([0.5])}, [0], 30)
+    assert text.count("x") == 50 and max(map(len, text.splitlines())) <= 30
 
 
 def test_the_order_is_the_one_given():
-    text = shown(best_table(SPACE, GENOME, COLUMNS, [2, 0]))
-    assert [row[0] for row in cells(text)] == ["2", "0"]
-    assert cells(shown(best_table(SPACE, GENOME, COLUMNS, []))) == []
+    assert [row[0] for row in cells(shown(SPACE, GENOME, COLUMNS, [2, 0])[0])] == ["2", "0"]
+    assert cells(shown(SPACE, GENOME, COLUMNS, [])[0]) == []
 
 
 @pytest.mark.parametrize(
@@ -80,8 +95,8 @@ def test_the_order_is_the_one_given():
 )
 def test_markup_in_names_and_options_is_shown_as_it_is(option):
     searched = space.Space(kind=space.structure(option, "other"))
-    table = best_table(searched, {"kind": np.int32([0])}, {f"{option}!": np.float32([0.5])}, [0])
-    text = shown(table)
+    scores = {f"{option}!": np.float32([0.5])}
+    text, _ = shown(searched, {"kind": np.int32([0])}, scores, [0])
     assert cells(text) == [["0", "0.5", option]]
     assert f"{option}!" in text
 
@@ -113,6 +128,17 @@ def test_the_bar_works_where_there_is_no_terminal():
     for part in ("round 3", "1,500/20,000 member-steps", "best 0.9877", "7/8 alive"):
         assert part in last
     assert "lineages" not in last
+
+
+def test_before_a_run_there_is_no_bar():
+    console = Console(width=120, file=(out := io.StringIO()), force_terminal=True)
+    with Terminal(console) as display:
+        display._bar.refresh()
+        display.note("compiling")
+        assert "round" not in out.getvalue() and "member-steps" not in out.getvalue()
+        display.show(status(done=0, round=0, best=None))
+        display._bar.refresh()
+        assert "0/20,000 member-steps" in out.getvalue()
 
 
 def test_the_bar_counts_lineages():

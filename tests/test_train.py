@@ -63,8 +63,8 @@ def test_a_round_counts_steps_births_and_budget(begun):
     assert (frame.seconds > 0).all()
     assert frame.steps.tolist() == frame.total_steps.tolist() == [6] * N
     assert frame.birth.tolist() == list(range(N)) and frame.alive.all()
-    assert "programs for 2 architectures: 1" in told[0] and "kept on the device" in told[1]
-    assert "compiling a program" in told[2]
+    assert "2 architectures share 1 compiled program:" in told[0] and "8 of 8 CPU" in told[1]
+    assert "compiling a program for networks padded to depth 2, width 8" in told[2]
 
 
 def test_members_without_steps_show_what_they_showed(begun):

@@ -1,0 +1,102 @@
+"""What can be said on the command line, and what its help says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from swarmjax.experiment import SIZES, Experiment
+
+
+def _option(kind: str, default: object) -> Any:
+    """How `--help` shows an option that is None where it is not given: its type and default."""
+    return tyro.conf.arg(metavar=kind, help_behavior_hint=f"(default: {default})")
+
+
+def _by_model(place: int) -> str:
+    """As in `64; cnn 32, transformer 16`: a number of `SIZES`, for the usual model and others."""
+    usual, *others = ((name, f"{sizes[place]:,}") for name, sizes in SIZES.items())
+    return f"{usual[1]}; {', '.join(f'{name} {value}' for name, value in others)}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings that replace those of the experiment.
+
+    Attributes:
+        members: networks alive at a time.
+        budget: training steps of all members together.
+        model: a built-in family of networks: mlp, cnn or transformer.
+        policy: a preset: swarm, pbt, random_search, grid_search, successive_halving, hyperband, pb2
+            or regularised_evolution.
+        goal: what the preset maximises, such as 'accuracy=0.7, efficiency=0.3' or
+            'pareto(accuracy=1, parameters=-1)', with limits after it, such as ', parameters<=1e5'.
+        directory: where the run is stored.
+        seed: of everything random.
+        dashboard: opens the dashboard beside the run.
+    """
+
+    members: Annotated[int | None, _option("INT", _by_model(0))] = None
+    budget: Annotated[int | None, _option("INT", _by_model(1))] = None
+    model: Annotated[str | None, _option("NAME", "mlp; for the task text transformer")] = None
+    policy: Annotated[str | None, _option("NAME", Experiment.policy)] = None
+    goal: Annotated[str | None, _option("GOAL", "the preset's own")] = None
+    directory: Annotated[Path | None, _option("DIR", "a new one below runs")] = None
+    seed: Annotated[int | None, _option("INT", Experiment.seed)] = None
+    dashboard: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """Trains a swarm: a built-in task (digits, digits-noisy, spirals, teacher, text) or FILE.py.
+
+    The defaults of a FILE.py are what its experiment says.
+
+    Attributes:
+        experiment: what to run.
+    """
+
+    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK|FILE.py")]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Lists the runs at or below a directory.
+
+    Attributes:
+        directory: where to look, two levels deep.
+    """
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")] = Path("runs")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes the best network of a run, params.npz and genome.json, to a new directory.
+
+    Attributes:
+        directory: the run.
+        out: the new directory.
+    """
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Serves the live view of a run on this machine, until Ctrl-C.
+
+    Attributes:
+        directory: the run.
+        port: to listen on, of this machine only.
+        browser: opens the page too.
+    """
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    port: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: 0, any that is free)")] = 0
+    browser: bool = False
