@@ -1,9 +1,11 @@
+import contextlib
 import os
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import brokers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,6 +106,20 @@ def decide_fixture():
 @pytest.fixture(scope="session", name="assert_jit_agrees")
 def assert_jit_agrees_fixture():
     return assert_jit_agrees
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory):
+    """A RabbitMQ server of the tests' own."""
+    with contextlib.closing(brokers.RabbitMQ(tmp_path_factory.mktemp("rabbit"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """The URL of a server that speaks Kafka's protocol."""
+    with brokers.mock_kafka() as url:
+        yield url
 
 
 @pytest.fixture

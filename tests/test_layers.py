@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
     {"errors"},
-    {"types", "compiling", "ipc", "clock"},
-    set("space activations placement corpus data memory resources matching records".split()),
+    {"types", "compiling", "ipc", "clock", "bus"},
+    set("space activations placement corpus data memory resources matching".split())
+    | {"records", "rabbit", "kafka"},
     {"models", "optimizers", "tasks", "convolution", "padded", "directives", "parcels", "windows"},
     {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"},
     {"families"},
@@ -34,7 +35,7 @@ LAYERS = (
     {"goals", "halving", "projection", "healing", "strain", "diversity", "evolve"},
         "chains",
     {"stacks", "training", "watch"},
-    {"population", "telemetry", "store", "bus", "checkpoint", "presets"},
+    {"population", "telemetry", "store", "checkpoint", "presets"},
     {"lanes", "progress"},
     {"capacity", "frames", "trial"},
     {"pace"},
