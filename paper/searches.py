@@ -1,7 +1,8 @@
 """Rows of searches on real tasks: every policy at equal member-steps, paired by seed.
 
-For the same seed all see the same batches, and all but those that draw genes themselves (random
-search and halving) start from the same genes and weights. What is compared is the test
+Ten seeds at a time are one swarm, whose searches see the same batches; other policies see the same
+ones, and all but those that draw genes themselves (random search and halving) start from the same
+genes and weights. What is compared is the test
 score of the network with the best validation score, by the interquartile mean over seeds of the
 paired differences and its 95 % bootstrap interval; validation is in the JSON as well.
 """
@@ -25,6 +26,8 @@ from swarmjax.types import Policy
 
 MEMBERS, STEPS, ROUND = 64, 500, 50
 TASKS = ("spirals", "digits-noisy", "teacher")
+# Seeds of one swarm.
+TOGETHER = 10
 RIVALS = ("random_search", "pbt", "successive_halving", "hyperband", "regularised_evolution", "pb2")
 
 # What breeding is compared with: `pbt` is the same chain without it.
@@ -125,21 +128,20 @@ def _bred(*links: Policy) -> Policy:
 
 
 def _outcomes(task: str, names: Iterable[str], wanted: range) -> dict[str, list[Outcome]]:
-    return {name: [_outcome(task, name, seed) for seed in wanted] for name in names}
+    return {name: _found(task, name, wanted) for name in names}
 
 
 @cache
-def _outcome(task: str, name: str, seed: int) -> Outcome:
-    found = _search(task, name)(seed)
-    progress(f"{task} {name} seed {seed}: valid {found.valid:.4f}, test {found.test:.4f}")
-    return found
-
-
-@cache
-def _search(task: str, name: str) -> Search:
+def _found(task: str, name: str, wanted: range) -> list[Outcome]:
+    """Searches in swarms of some seeds each, which see other batches than the next swarm."""
     prepare_jax()
     policy = BREEDING[name]() if name in BREEDING else sj.preset(name)
-    return Search(_case(task), policy)
+    search, found = Search(_case(task), policy), []
+    for start in range(0, len(wanted), TOGETHER):
+        found += search(wanted[start : start + TOGETHER])
+        valid, test = _of(found, "valid").mean(), _of(found, "test").mean()
+        progress(f"{task} {name}, {len(found)} seeds: mean valid {valid:.4f}, test {test:.4f}")
+    return found
 
 
 @cache

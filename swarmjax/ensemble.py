@@ -6,9 +6,9 @@ Both are chosen on validation examples among the networks that live after the la
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,22 @@ from swarmjax.experiment import Setup
 from swarmjax.models import architecture_of
 from swarmjax.result import Best, describe_best, main_metric, score_on
 from swarmjax.tasks import Task, measure, output_shape
-from swarmjax.train import LocalTrainer, Network
-from swarmjax.types import Array, Frame
+from swarmjax.train import Network
+from swarmjax.types import Array, Frame, Genome
 
 # Networks that an ensemble is chosen from, the best first, and that a soup may have.
 CANDIDATES, INGREDIENTS = 64, 16
 
 # Bytes of predictions held at a time: fewer candidates where each has many.
 VOTES = 2**26
+
+
+class Networks(Protocol):
+    """Whoever copies networks out of a swarm, such as a trainer."""
+
+    def networks(self, slots: Sequence[int], genome: Genome) -> Iterator[tuple[int, Network]]:
+        """Every one of `slots` with its network."""
+        ...
 
 
 class Ensemble(NamedTuple):
@@ -77,7 +85,7 @@ class Soup(NamedTuple):
         return f"mean of {len(self.members)} networks ({slots}): {_listed(self.scores)}"
 
 
-def choose_ensemble(setup: Setup, trainer: LocalTrainer, frame: Frame, size: int) -> Ensemble:
+def choose_ensemble(setup: Setup, trainer: Networks, frame: Frame, size: int) -> Ensemble:
     """The best ensemble of up to `size` votes that greedy selection finds, with replacement.
 
     Source: Caruana et al. 2004, Ensemble Selection from Libraries of Models, ICML.
@@ -121,7 +129,7 @@ def select(task: Task, votes: Sequence[np.ndarray], size: int) -> list[int]:
     return chosen[: best[1]]
 
 
-def choose_soup(setup: Setup, trainer: LocalTrainer, frame: Frame) -> Soup:
+def choose_soup(setup: Setup, trainer: Networks, frame: Frame) -> Soup:
     """The mean of networks of the best one's lineage and architecture, while validation gains.
 
     Source: greedy soup of Wortsman et al. 2022, arXiv:2203.05482.
@@ -141,7 +149,7 @@ def choose_soup(setup: Setup, trainer: LocalTrainer, frame: Frame) -> Soup:
     return Soup(members, describe_best(setup, frame, members[0], mean).variables, scores)
 
 
-def _votes(setup: Setup, trainer: LocalTrainer, frame: Frame, slots: list[int]):
+def _votes(setup: Setup, trainer: Networks, frame: Frame, slots: list[int]):
     """Predictions of the first of `slots`, as many as may be held."""
     x = setup.task.valid.x
     each = 4 * math.prod(output_shape(setup.task, len(x)))
