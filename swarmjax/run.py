@@ -83,7 +83,7 @@ def run(
     watch = Watch(display.compiling)
     with contextlib.closing(writer), _reported(writer), _alive(writer), display, watch:
         started(setup.directory)
-        return loop.run()
+        return _Loop(setup, begun, writer, display, watch).run()
 
 
 def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrainer, Frame]:
