@@ -42,7 +42,7 @@ LAYERS = (
     {"train"},
     {"rehearse"},
     {"experiment"},
-    {"result"},
+    {"result", "commands"},
     {"ensemble"},
     {"run", "nodes", "islands"},
     {"cli"},
