@@ -12,15 +12,16 @@ threshold (`THRESHOLDS`):
   swarm's median; `outlier`, robust z-score of the log loss in the swarm (Iglewicz and Hoaglin
   1993); `gap`, the log ratio of validation to training loss while the former rises by a tenth and
   the latter falls;
-- of resources, see `strain`: `slow`, the log step time in standard deviations above its moving
-  average; `memory`, its growth as a share.
+- of resources, see `strain`: `slow`, the log step time of the program it trains in, in standard
+  deviations above its moving average; `memory`, its growth as a share, which no member of a process
+  can be blamed for: events tell of it, no Frame.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -85,6 +86,9 @@ class Flags(NamedTuple):
     alarm: Array
     step: Array
     value: Array
+
+
+Measured = Mapping[str, Array]
 
 
 class Event(NamedTuple):
@@ -244,20 +248,31 @@ def _median(values: Array, which: Array) -> Array:
     return xp.where(count > 0, ordered[xp.maximum(count - 1, 0) // 2], 0.0)
 
 
-def alarms(before: Frame, frame: Frame, flags: Flags | None = None) -> Array:
-    """The bit set `[N]` int32 for `frame.alarm`: what `flags` and the round's values say."""
+def alarms(
+    before: Frame, frame: Frame, flags: Flags | None = None, measured: Measured | None = None
+) -> Array:
+    """The bit set `[N]` int32 for `frame.alarm`: what `flags`, the round and what was measured say.
+
+    `measured` are values of other kinds than those of `assess`.
+    """
     xp = namespace(frame.loss, frame.alive)
     alarm = xp.where(frame.alive, 0, bits(["nonfinite"]))
-    for kind, value in assess(before, frame).items():
+    for kind, value in (assess(before, frame) | dict(measured or {})).items():
         alarm = alarm | xp.where(value > THRESHOLDS[kind], bits([kind]), 0)
     return xp.asarray(alarm if flags is None else alarm | flags.alarm, np.int32)
 
 
-def events(before: Frame, frame: Frame, flags: Flags | None = None) -> list[Event]:
-    """The alarms of `frame` that the same network did not show in `before`; on the host."""
+def events(
+    before: Frame, frame: Frame, flags: Flags | None = None, measured: Measured | None = None
+) -> list[Event]:
+    """The alarms of `frame` that the same network did not show in `before`; on the host.
+
+    `measured` as in `alarms`.
+    """
     alarm, same = np.asarray(frame.alarm), np.asarray(frame.birth == before.birth)
     raised = alarm & ~np.where(same, before.alarm, 0)
-    values = {kind: np.asarray(value) for kind, value in assess(before, frame).items()}
+    shown = assess(before, frame) | dict(measured or {})
+    values = {kind: np.asarray(value) for kind, value in shown.items()}
     found = []
     for i, kind in enumerate(KINDS):
         for member in np.flatnonzero(raised & (1 << i)).tolist():
@@ -273,13 +288,14 @@ def events(before: Frame, frame: Frame, flags: Flags | None = None) -> list[Even
 def told(found: Sequence[Event], most: int = 16) -> list[tuple[str, str, int | None]]:
     """Kind, text and member of every line worth writing down: at most so many of a kind.
 
-    How many more there were is told in a line of no member; the Frame shows them all.
+    How many more there were is told in a line of no member; the Frame shows them all. Of those who
+    are slow one is told, since all who train in one program are.
     """
-    lines, count = [], Counter(event.kind for event in found)
-    written: Counter[str] = Counter()
+    lines, more, written = [], Counter(), Counter()
     for event in found:
         written[event.kind] += 1
-        if written[event.kind] <= most:
+        if written[event.kind] <= (1 if event.kind == "slow" else most):
             lines.append((event.kind, event.text, event.member))
-    more = [(kind, n - most) for kind, n in count.items() if n > most]
-    return lines + [(kind, f"and {n} members more: {kind}", None) for kind, n in more]
+        else:
+            more[event.kind] += 1
+    return lines + [(kind, f"and {n} members more: {kind}", None) for kind, n in more.items()]

@@ -99,6 +99,14 @@ def plan_cohorts(
     return Cohorts(containers, training, sum(price(*g) for g in groups.items()), separate)
 
 
+def step_seconds(
+    family: Family, container: Any, architecture: Architecture, batch: int, costs: Costs
+) -> float:
+    """Seconds of a training step of a chunk of members of that architecture in `container`."""
+    flops = family.flops(container, architecture) * batch + UPDATE * family.parameters(container)
+    return costs.step_seconds + costs.chunk * flops / costs.flops_per_second
+
+
 def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Architecture) -> Any:
     """The container for an architecture that may be new: the cheapest planned one, else its own."""
     if architecture in cohorts:

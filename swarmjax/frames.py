@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from swarmjax import anomaly
-from swarmjax.anomaly import Flags
+from swarmjax.anomaly import Flags, Measured
 from swarmjax.lanes import Report
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
@@ -28,11 +28,15 @@ class LaneReport(NamedTuple):
         places: `[...]` the member in each of its places, -1 for nobody.
         report: leaves of the same shape.
         seconds: wall seconds that the lane took.
+        program: names the compiled program, hashable.
+        reckoned: seconds that it should take by the cost model.
     """
 
     places: np.ndarray
     report: Report
     seconds: float
+    program: Any
+    reckoned: float
 
 
 def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Frame:
@@ -60,10 +64,11 @@ def frame_after(
     frame: Frame,
     reports: Iterable[LaneReport],
     flags: Flags,
+    measured: Measured,
 ) -> Frame:
     """The Frame of a finished round; members that did nothing show what their parent showed.
 
-    `flags` `[N]` are the alarms of single steps.
+    `flags` `[N]` are the alarms of single steps, `measured` values as in `anomaly.alarms`.
     """
     parent = np.where(plan.fresh, np.arange(len(plan.parent)), plan.parent)
 
@@ -76,7 +81,7 @@ def frame_after(
     loss[untrained] = norm[untrained] = seconds[untrained] = np.nan
     metrics = {name: inherit(values) for name, values in frame.metrics.items()}
     descriptor = inherit(frame.descriptor)
-    for places, report, took in reports:
+    for places, report, took, *_ in reports:
         real = places >= 0
         slots = places[real]
         alive[slots], descriptor[slots] = report.finite[real], report.descriptor[real]
@@ -95,7 +100,7 @@ def frame_after(
         alive=alive, cost=cost, parameters=parameters, bytes=size, seconds=seconds,
         descriptor=descriptor, genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
     )  # fmt: skip
-    return after._replace(alarm=anomaly.alarms(frame, after, flags))
+    return after._replace(alarm=anomaly.alarms(frame, after, flags, measured))
 
 
 def changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from swarmjax import anomaly, fitness
-from swarmjax.policy import slots
+from swarmjax.policy import slots, stateless
 from swarmjax.space import Range
 from swarmjax.succession import take_over
-from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy, State
+from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
 
 
 def heal(
@@ -24,7 +24,7 @@ def heal(
     fraction: float = 0.2,
     goal: fitness.Goal | None = None,
 ) -> Policy:
-    """Treats members by the alarms of `frame.alarm` and of the mean losses of rounds.
+    """Treats members by the alarms of `frame.alarm`; the dead count as `nonfinite`.
 
     Healthy are those without any of the alarms named here; advisory ones are no reason not to be a
     parent. What earlier policies of the chain replaced is left alone. Where no healthy member is to
@@ -45,34 +45,25 @@ def heal(
         raise InputError(f"heal needs 0 < fraction <= 1, got {fraction}")
     measure = goal or fitness.default
 
-    def init(frame: Frame) -> State:
-        return anomaly.init(frame.alive.shape[0]), jnp.asarray(frame.birth, jnp.int32)
-
-    def update(key: Key, plan: Plan, frame: Frame, state: State) -> tuple[Plan, State]:
-        alarm, state = _watch(frame, state)
+    def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
+        alarm = _alarms(frame)
         score = fitness.worst_if_dead(measure(frame), frame)
         own = (plan.parent == slots(frame)) & ~plan.fresh
         hit = own & (alarm & replaced_by != 0)
         healthy = alarm & (replaced_by | slowed_by) == 0
         plan = _replace(key, plan, frame, jnp.where(healthy, score, -jnp.inf), hit, fraction)
         calmed = own & ~hit & (alarm & slowed_by != 0)
-        return _slow(plan, frame, calmed, gene, factor) if slowed_by else plan, state
+        return _slow(plan, frame, calmed, gene, factor) if slowed_by else plan
 
     shown = "" if goal is None else f", goal={goal.__name__}"
     name = f"heal({tuple(replace)}, {tuple(slow)}, {factor=}, {gene=}, {fraction=}{shown})"
-    return Policy(init, update, name)
+    return stateless(rule, name)
 
 
-def _watch(frame: Frame, state: State) -> tuple[jax.Array, State]:
-    """The alarms of the frame with those of its means, as one step of the streamed detectors."""
-    detector, birth = state
-    newborn = jnp.asarray(frame.birth != birth)
-    detector = anomaly.inherit(detector, slots(frame), newborn)
-    trained = (jnp.asarray(frame.round) >= 1) & (jnp.asarray(frame.steps) > 0)
-    detector, flags = anomaly.observe(detector, frame.loss, frame.gradient_norm, trained)
+def _alarms(frame: Frame) -> jax.Array:
+    """Alarms `[N]` of the last round, if there was one."""
     dead = jnp.where(frame.alive, 0, anomaly.bits(["nonfinite"]))
-    alarm = jnp.where(frame.round >= 1, jnp.asarray(frame.alarm) | flags.alarm | dead, 0)
-    return alarm, (detector, jnp.asarray(frame.birth, jnp.int32))
+    return jnp.where(frame.round >= 1, jnp.asarray(frame.alarm) | dead, 0)
 
 
 def _replace(key: Key, plan: Plan, frame: Frame, score: Array, hit: Array, fraction: float) -> Plan:

@@ -50,6 +50,21 @@ class Layout(NamedTuple):
         return self.mesh.shape["batch"]
 
 
+def lane_seconds(layout: Layout, steps: np.ndarray, seconds: np.ndarray) -> float:
+    """Seconds of a lane: a chunk trains as long as its longest grant, as slowly as its slowest.
+
+    Its evaluation counts as one more step.
+
+    Args:
+        layout: of the lane.
+        steps: `[G, L]` granted in each place.
+        seconds: `[G, L]` of a step of a chunk of such members; 0 where there is nobody.
+    """
+    shape = layout.groups, layout.chunks, layout.chunk
+    longest, slowest = (values.reshape(shape).max(axis=2) for values in (steps, seconds))
+    return float(((longest + 1) * slowest).sum(axis=1).max())
+
+
 def make_mesh(share: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """All local devices in groups of `share`."""
     devices = devices or jax.local_devices()

@@ -33,6 +33,13 @@ def free_host_memory() -> float:
     return min(psutil.virtual_memory().available, _cgroup_room())
 
 
+def memory_in_use() -> tuple[float, float]:
+    """Bytes that this process holds in the host's memory, and on its accelerators; NaN: unknown."""
+    stats = [d.memory_stats() for d in jax.local_devices() if d.platform != "cpu"]
+    held = [each["bytes_in_use"] for each in stats if each and "bytes_in_use" in each]
+    return float(psutil.Process().memory_info().rss), float(sum(held)) if held else float("nan")
+
+
 def machine_name() -> str:
     """Processor, cores, accelerators and versions: what a measurement of speed belongs to."""
     devices = jax.local_devices()

@@ -147,13 +147,14 @@ class _Loop:
             # A policy's arithmetic is small: it is worth compiling fast, not running fast.
             self._decide = jax.jit(self._decide, compiler_options=QUICK)
         self._best: tuple[tuple[bool, float], Network, Best] | None = None
+        self._strain = strain.init(2)
 
     def run(self) -> Result:
         """Rounds until the budget is spent, or nobody is alive and the policy revives nobody."""
+        self._announce("running")
         for note in self._setup.notes:
             self._event("note", note)
             self._display.note(note)
-        self._announce("running")
         while self._frame.remaining > 0:
             plan = self._plan(int(self._frame.round) + 1)
             if not plan.steps.any():
@@ -174,10 +175,11 @@ class _Loop:
         lived = before.alive | (self._frame.birth != before.birth)
         for member in np.flatnonzero(lived & ~self._frame.alive):
             self._event("died", f"member {member} is no longer finite", int(member))
-        alarms = anomaly.events(before, self._frame, self._trainer.flags)
+        alarms = anomaly.events(before, self._frame, self._trainer.flags, self._trainer.measured)
         # What is no longer finite was told above.
         for line in anomaly.told([alarm for alarm in alarms if alarm.kind != "nonfinite"]):
             self._event(*line)
+        self._watch_memory()
         self._keep_best()
         self._tell_programs()
         self._announce("running")
@@ -211,6 +213,15 @@ class _Loop:
         best = describe_best(self._setup, self._frame, member, network)
         self._best = worth, network, best
         self._writer.best(*stored_best(best))
+
+    def _watch_memory(self) -> None:
+        """Tells of memory that keeps growing: that of this process, and that on accelerators."""
+        used, unknown = np.asarray(resources.memory_in_use()), np.full(2, np.nan)
+        self._strain, values = strain.observe(self._strain, unknown, used)
+        for of, grown in zip(("this process", "the devices"), values["memory"], strict=True):
+            if grown:
+                bound = anomaly.THRESHOLDS["memory"]
+                self._event("memory", f"memory of {of} keeps growing ({grown:.3g} > {bound:g})")
 
     def _tell_programs(self) -> None:
         """Writes down how much was compiled so far, if that is news."""

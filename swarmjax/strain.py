@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swarmjax.anomaly import THRESHOLDS, bits
+from swarmjax.anomaly import THRESHOLDS
 from swarmjax.types import Array, namespace
 
 # Weight of a new value in the moving average, and rounds before it is believed.
@@ -49,8 +49,8 @@ def init(members: int) -> Strain:
     return Strain(none, zero, zero, none, zero, zero, none)
 
 
-def observe(strain: Strain, seconds: Array, memory: Array) -> tuple[Strain, Array]:
-    """Looks at one round of every member, and tells the alarms `[N]`, bits of `anomaly.KINDS`.
+def observe(strain: Strain, seconds: Array, memory: Array) -> tuple[Strain, dict[str, Array]]:
+    """Looks at one round of every member: kind -> value `[N]`, 0 where it is no alarm.
 
     After an alarm the detector starts anew from what it finds.
 
@@ -60,9 +60,9 @@ def observe(strain: Strain, seconds: Array, memory: Array) -> tuple[Strain, Arra
         memory: `[N]` bytes in use; NaN: not measured.
     """
     xp = namespace(strain.mean, seconds, memory)
-    strain, late = _step_time(strain, xp.asarray(seconds))
+    strain, slow = _step_time(strain, xp.asarray(seconds))
     strain, grown = _memory(strain, xp.asarray(memory))
-    return strain, xp.where(late, bits(["slow"]), 0) | xp.where(grown, bits(["memory"]), 0)
+    return strain, {"slow": slow, "memory": grown}
 
 
 def _step_time(strain: Strain, seconds: Array) -> tuple[Strain, Array]:
@@ -79,7 +79,7 @@ def _step_time(strain: Strain, seconds: Array) -> tuple[Strain, Array]:
         mean=strain.mean + weight * off,
         variance=(1.0 - weight) * (strain.variance + weight * off**2),
         slow=xp.where(late, 0, slow),
-    ), late
+    ), xp.where(late, z, 0.0)
 
 
 def _memory(strain: Strain, memory: Array) -> tuple[Strain, Array]:
@@ -93,4 +93,4 @@ def _memory(strain: Strain, memory: Array) -> tuple[Strain, Array]:
         base=xp.where(grown, memory, base),
         peak=xp.where(higher, memory, strain.peak),
         growing=xp.where(grown, 0, growing),
-    ), grown
+    ), xp.where(grown, memory / xp.where(grown, base, 1.0) - 1.0, 0.0)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import anomaly, capacity, decisions, lanes, placement, stacks, trial
+from swarmjax import anomaly, capacity, decisions, lanes, pace, placement, stacks, trial
 from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
 from swarmjax.frames import LaneReport, changed, frame_after, step_costs
 from swarmjax.members import Member, Recipe
@@ -71,7 +71,8 @@ class Choices(NamedTuple):
 class LocalTrainer:
     """Trains a swarm on this host's devices; `round` is the whole protocol.
 
-    `flags` are the alarms `[N]` of the last round's single steps.
+    `flags` are the alarms `[N]` of the last round's single steps, `measured` what was measured of
+    it, as in `anomaly.alarms`.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class LocalTrainer:
         self._layouts: dict[tuple[Any, int], Layout] = {}
         self._detector, self.flags = anomaly.init(members), anomaly.silent(members)
         self._compiling: dict[Any, Future[None]] = {}
+        self.measured: anomaly.Measured = {}
+        self._strains: pace.Strains = {}
 
     def check_memory(self, genome: Genome) -> None:
         """Raises InputError if a swarm of these genes does not fit; nothing of it is compiled."""
@@ -226,13 +229,18 @@ class LocalTrainer:
             queues: dict[Any, list[tuple[Layout, list[np.ndarray]]]] = {}
             for (container, job), some in zip(jobs, schedule, strict=True):
                 queues.setdefault(container, []).append((job.layout, some))
-            cohort = partial(self._cohort, engine, swarm, plan)
+            cohort, begun = partial(self._cohort, engine, swarm, plan), time.perf_counter()
             trained = dict(zip(queues, pool.map(cohort, queues.items()), strict=True))
+        wall = time.perf_counter() - begun
         cohorts = swarm.cohorts | {kind: stack for kind, (stack, _) in trained.items()}
         reports = [report for _, some in trained.values() for report in some]
         self._swarm = swarm._replace(cohorts=cohorts, step=swarm.step + plan.steps)
         self._watch(reports)
-        return frame_after(self.recipe, self.task, self._swarm, plan, frame, reports, self.flags)
+        self._strains, slow = pace.observe(self._strains, pace.paces(reports, wall))
+        self.measured = {"slow": pace.of_members(reports, slow, plan)}
+        return frame_after(
+            self.recipe, self.task, self._swarm, plan, frame, reports, self.flags, self.measured
+        )
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
@@ -317,13 +325,17 @@ class LocalTrainer:
                 self._detector,
             )  # fmt: skip
             swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
-            reports.append(LaneReport(lane, told[0], time.perf_counter() - begun))
+            seconds, program = time.perf_counter() - begun, (container, layout)
+            reckoned = pace.reckon(
+                self.recipe, self.task, self.choices.costs, layout, container, lane, plan
+            )
+            reports.append(LaneReport(lane, told[0], seconds, program, reckoned))
         return swarm.cohorts[container], reports
 
-    def _watch(self, reports: list[LaneReport]) -> None:
+    def _watch(self, reports: Sequence[LaneReport]) -> None:
         """Keeps what the lanes' detectors remember, and their alarms of this round."""
         self.flags = anomaly.silent(self._members)
-        for places, report, _ in reports:
+        for places, report, *_ in reports:
             real = places >= 0
             for all_, some in ((self._detector, report.detector), (self.flags, report.flags)):
                 for values, new in zip(all_, some, strict=True):

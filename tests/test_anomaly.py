@@ -116,7 +116,9 @@ def test_jit_agrees(losses, norms):
     for loss, norm in zip(losses[:3], norms[:3], strict=True):
         plain = anomaly.observe(detector, loss, norm, active)
         traced = jax.jit(anomaly.observe)(detector, loss, norm, active)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), plain, traced)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, traced
+        )
         detector = plain[0]
 
 
@@ -223,6 +225,20 @@ def test_an_event_of_the_round_tells_its_value(frames):
     assert (event.kind, event.member, event.step) == ("vanished", 4, 10)
     assert event.value == pytest.approx(8.0)
     assert event.text == "member 4: its gradient vanished at step 10 (8 > 6)"
+
+
+def test_what_was_measured_is_an_alarm_with_its_value(frames):
+    frame, measured = shown(frames, round=2), {"slow": np.array([0.0, 4.5, 0.0, 9.0, 3.0])}
+    frame = frame._replace(alarm=anomaly.alarms(frame, frame, None, measured))
+    slow = anomaly.bits(["slow"])
+    assert frame.alarm.tolist() == [0, slow, 0, slow, 0]
+    found = anomaly.events(shown(frames), frame, None, measured)
+    assert [event[:3] + event[4:] for event in found] == [
+        ("slow", 1, 2, 4.5, 4.0),
+        ("slow", 3, 2, 9.0, 4.0),
+    ]
+    text = "member 1: its steps take longer and longer at step 10 (4.5 > 4)"
+    assert anomaly.told(found) == [("slow", text, 1), ("slow", "and 1 members more: slow", None)]
 
 
 def test_the_names_of_alarms():

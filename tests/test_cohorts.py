@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmjax import space
-from swarmjax.cohorts import UPDATE, Costs, Load, place, plan_cohorts
+from swarmjax.cohorts import UPDATE, Costs, Load, place, plan_cohorts, step_seconds
 from swarmjax.mlp import Box, mlp
 from swarmjax.models import Family
 
@@ -95,6 +95,11 @@ def test_each_chunk_pays_for_its_steps():
     assert cohorts.separate == 10 * 2 * 1 + 30 * (4 / 3) * 2 + 3 * 10 * 100
     assert by_size(cohorts) == {1: 2, 2: 2}
     assert cohorts.seconds == 40 * 2 + 2 * 10 * 100
+
+
+def test_a_step_of_a_chunk_is_priced_as_in_the_plan():
+    costs = PLAIN._replace(chunk=2, step_seconds=100.0, flops_per_second=0.5)
+    assert step_seconds(BARS, 3, bar(1), 1, costs) == 100 + 2 * BARS.flops(3, bar(1)) / 0.5
 
 
 def test_containers_that_cannot_be_covered_stay_apart():

@@ -68,12 +68,14 @@ def report(losses, finite=True):
     return Report(losses, 3 * losses, metrics, np.full(len(losses), finite), described)
 
 
-def after(frame, plan, *reports, step=(9, 9, 9, 9), flags=None):
+def after(frame, plan, *reports, step=(9, 9, 9, 9), flags=None, measured=None):
     """The Frame after `plan`; `reports` are places and a Report each."""
     swarm = empty_swarm(N)._replace(step=np.asarray(step, np.int32))
     plan, flags = jax.tree.map(np.asarray, plan), anomaly.silent(N) if flags is None else flags
-    told = [LaneReport(np.asarray(places), report, 2.0) for places, report in reports]
-    return frame_after(RECIPE, TASK, swarm, plan, frame, told, flags)
+    told = [
+        LaneReport(np.asarray(places), report, 2.0, "program", 1.0) for places, report in reports
+    ]
+    return frame_after(RECIPE, TASK, swarm, plan, frame, told, flags, measured or {})
 
 
 def with_genes(plan, **genes):
@@ -220,3 +222,6 @@ def test_descriptors_follow_the_networks_and_alarms_of_steps_are_shown():
     assert got.alarm.tolist() == raised.alarm.tolist()
     copied = after(got, keep(got)._replace(parent=np.asarray([1, 1, 2, 3])))
     assert (copied.descriptor[0] == 2.0).all()
+    late = after(frame, keep(frame), flags=raised, measured={"slow": np.array([0, 5.0, 4.0, 7.0])})
+    slow = anomaly.bits(["slow"])
+    assert late.alarm.tolist() == [0, raised.alarm[1] | slow, 0, slow]

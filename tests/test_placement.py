@@ -51,6 +51,14 @@ def test_a_second_job_goes_where_the_first_left_room():
     assert load.tolist() == [182, 82] and placement.balance(load) == 132 / 182
 
 
+def test_a_lane_takes_as_long_as_its_busiest_group():
+    steps = np.array([[9, 4, 0, 0], [1, 0, 2, 2]])
+    seconds = np.array([[1.0, 3.0, 0.0, 0.0], [2.0, 2.0, 5.0, 1.0]])
+    # Ten steps as slow as 3; against two of 2 and three of 5. An empty chunk costs nothing.
+    assert placement.lane_seconds(layout(2), steps, seconds) == 30.0
+    assert placement.lane_seconds(layout(2), steps, seconds * [[0.1], [1.0]]) == 2 * 2 + 3 * 5
+
+
 def test_members_that_share_a_batch_load_every_device_of_their_group():
     wide = job([7, 7, 7], 8.0, 0, layout(2, chunk=1, share=2))
     narrow = job([100, 100], 8.0, 3, layout(4))

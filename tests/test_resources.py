@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import psutil
 import pytest
 
@@ -57,6 +58,14 @@ def test_a_device_with_memory_of_its_own_is_asked(cgroup):
 def test_a_device_that_does_not_say_has_what_the_host_has(cgroup, stats):
     assert resources.free_memory(gpu(stats)) == 1000
     assert resources.free_memory(jax.devices()[0]) == 1000
+
+
+def test_memory_in_use_is_the_processs_and_that_of_all_accelerators(monkeypatch):
+    process, devices = resources.memory_in_use()
+    assert 1e7 < process < 1e12 and np.isnan(devices)
+    found = [gpu({"bytes_in_use": 250}), gpu(None), gpu({"bytes_in_use": 50}), jax.devices()[0]]
+    monkeypatch.setattr(jax, "local_devices", lambda: found)
+    assert resources.memory_in_use()[1] == 300
 
 
 def test_a_measurement_belongs_to_processor_devices_and_versions(monkeypatch):

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import swarmjax as sj
-from swarmjax import anomaly, store, trial
+from swarmjax import anomaly, resources, store, trial
 from swarmjax.cohorts import Costs
 from swarmjax.policy import slots, stateless
 from swarmjax.progress import Silent
@@ -76,6 +77,18 @@ def test_alarms_are_told_once_and_lineages_counted(task, tmp_path, monkeypatch):
     assert alarms[2].text.startswith("member 2: its loss is far above the swarm's at step 12")
     assert reader.status().lineages == 4
     assert (table(tmp_path / "run").alarm == anomaly.bits(["outlier"])).sum() > 4
+
+
+def test_memory_that_keeps_growing_is_told(task, tmp_path, monkeypatch):
+    """By a twentieth of the first round's in each round, on the devices alone."""
+    used = itertools.count(20)
+    monkeypatch.setattr(resources, "memory_in_use", lambda: (1e9, next(used) * 1e6))
+    sj.run(
+        setting(task, tmp_path / "run", members=3, policy="random_search", budget=30, round_steps=1)
+    )
+    with contextlib.closing(store.open_run(tmp_path / "run")) as reader:
+        told = [(e.round, e.member, e.text) for e in reader.events() if e.kind == "memory"]
+    assert told == [(9, None, "memory of the devices keeps growing (0.4 > 0.2)")]
 
 
 def test_the_budget_is_spent_to_the_last_step(first):

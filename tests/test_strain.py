@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from swarmjax import anomaly, strain
+from swarmjax import strain
 
-SLOW, MEMORY = anomaly.bits(["slow"]), anomaly.bits(["memory"])
+SLOW, MEMORY = ["slow"], ["memory"]
 nan = np.nan
 
 
@@ -15,13 +15,23 @@ def watch(seconds, memory=None):
     memory = np.full(len(seconds), nan) if memory is None else memory
     state, told = strain.init(1), []
     for spent, used in zip(seconds, memory, strict=True):
-        state, alarm = strain.observe(state, np.array([spent]), np.array([used]))
-        told.append(int(alarm[0]))
+        state, values = strain.observe(state, np.array([spent]), np.array([used]))
+        told.append([kind for kind, value in values.items() if value[0]])
     return told
 
 
+def test_an_alarm_tells_by_how_much():
+    state = strain.init(1)
+    for i in range(1, 20):
+        seconds, memory = (1.0 if i < 12 else np.e), 100.0 + 5.0 * max(i - 10, 0)
+        state, values = strain.observe(state, np.array([seconds]), np.array([memory]))
+        # The log step time is 1 above the mean, and deviations count as 0.1 at least.
+        assert values["slow"][0] == pytest.approx(10.0 if i == 16 else 0.0, abs=1e-4)
+        assert values["memory"][0] == pytest.approx(0.4 if i == 18 else 0.0)
+
+
 def test_five_slow_rounds_in_a_row_are_an_alarm_once():
-    assert watch([1.0] * 10 + [2.0] * 10) == [0] * 14 + [SLOW] + [0] * 5
+    assert watch([1.0] * 10 + [2.0] * 10) == [[]] * 14 + [SLOW] + [[]] * 5
 
 
 def test_four_slow_rounds_or_rounds_not_in_a_row_are_none():
@@ -45,7 +55,7 @@ def test_the_first_rounds_which_compile_are_no_norm():
 
 def test_memory_that_grows_for_eight_rounds_by_a_fifth():
     growing = [100.0] * 3 + [100 + 3.0 * i for i in range(1, 9)]
-    assert watch([nan] * len(growing), growing) == [0] * 10 + [MEMORY]
+    assert watch([nan] * len(growing), growing) == [[]] * 10 + [MEMORY]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +76,13 @@ def test_memory_that_does_not_keep_growing(memory):
 def test_members_are_told_apart_and_jit_agrees():
     seconds = np.where(np.arange(20)[:, None] < 10, 1.0, np.array([1.0, 3.0]))
     memory = 100.0 * np.stack([1.1 ** np.arange(20), np.ones(20)], axis=1)
-    plain = traced = strain.init(2)
+    plain, told = strain.init(2), []
+    traced = plain
     for spent, used in zip(seconds.astype(np.float32), memory.astype(np.float32), strict=True):
-        plain, alarm = strain.observe(plain, spent, used)
+        plain, values = strain.observe(plain, spent, used)
         traced, same = jax.jit(strain.observe)(traced, spent, used)
-        np.testing.assert_array_equal(alarm, same)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), values, same)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), plain, traced)
-        if len(np.flatnonzero(alarm)) == 1 and alarm[1]:
-            assert alarm.tolist() == [0, SLOW]
+        told.append([(kind, *np.flatnonzero(value)) for kind, value in values.items()])
+    assert told[14] == [("slow", 1), ("memory",)] and told[8] == [("slow",), ("memory", 0)]
     assert plain.slow.tolist() == [0, 0]
