@@ -18,7 +18,7 @@ from swarmjax.policy import PlanError, chain
 from swarmjax.presets import preset
 from swarmjax.progress import Terminal
 from swarmjax.projection import projected_gain
-from swarmjax.result import Best
+from swarmjax.result import Best, take_out
 from swarmjax.robustness import noisy
 from swarmjax.run import DivergedError, Result, replay, run
 from swarmjax.samplers import optuna_sampler
@@ -85,6 +85,7 @@ __all__ = [
     "softmax",
     "structure",
     "successive_halving",
+    "take_out",
     "tasks",
     "tournament",
     "tune",
