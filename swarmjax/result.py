@@ -13,10 +13,11 @@ from flax.traverse_util import flatten_dict
 from swarmjax import models, training
 from swarmjax.compiling import QUICK
 from swarmjax.experiment import Setup
+from swarmjax.members import Recipe
 from swarmjax.space import Option
 from swarmjax.tasks import Task
-from swarmjax.train import Network
-from swarmjax.types import Frame
+from swarmjax.train import LocalTrainer, Network
+from swarmjax.types import Frame, InputError
 
 
 class Best(NamedTuple):
@@ -51,7 +52,26 @@ def main_metric(task: Task) -> str:
 
 def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> Best:
     """The network that `frame` shows in slot `member`, without padding."""
-    recipe = setup.recipe
+    return _described(setup.recipe, frame, member, network)
+
+
+def take_out(trainer: LocalTrainer, frame: Frame, slot: int) -> Best:
+    """The network in `slot` of a swarm as an ordinary Flax model, best or not, without padding.
+
+    Args:
+        trainer: holds the weights; of a `Result`, or from `replay`.
+        frame: the last one, beside it.
+        slot: from 0.
+
+    Raises:
+        InputError: there is no such slot.
+    """
+    if not 0 <= slot < len(frame.alive):
+        raise InputError(f"slot {slot} is none of the swarm's, 0 to {len(frame.alive) - 1}")
+    return _described(trainer.recipe, frame, slot, trainer.network(slot, frame.genome))
+
+
+def _described(recipe: Recipe, frame: Frame, member: int, network: Network) -> Best:
     values = recipe.space.values(frame.genome, member)
     architecture = models.architecture_of(recipe.space, values)
     variables = jax.tree.map(np.asarray, recipe.family.crop(network.member.variables, architecture))

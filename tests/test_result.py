@@ -1,4 +1,6 @@
+import jax
 import numpy as np
+import pytest
 
 import swarmjax as sj
 from swarmjax.result import Best, main_metric, stored_best
@@ -30,3 +32,22 @@ def test_the_main_metric_is_what_members_are_ranked_by():
     assert main_metric(sj.tasks.arrays(x, reals)) == "valid_loss"
     assert main_metric(sj.tasks.arrays(x, labels, metrics=f1)) == "valid_loss"
     assert main_metric(sj.tasks.arrays(x, labels, metrics={})) == "valid_loss"
+
+
+def test_any_network_is_taken_out_of_a_run_or_its_replay(tmp_path):
+    asked = sj.Experiment(task="spirals", members=3, budget=30, directory=tmp_path / "run")
+    result, data = sj.run(asked), sj.tasks.spirals().valid
+    trainer, frame = sj.replay(asked)
+    assert result.best.genome == sj.take_out(trainer, frame, result.best.member).genome
+    for slot in range(3):
+        taken = sj.take_out(result.trainer, result.frame, slot)
+        again = sj.take_out(trainer, frame, slot)
+        jax.tree.map(np.testing.assert_array_equal, taken.variables, again.variables)
+        assert (taken.member, taken.birth, taken.round) == (slot, slot, 1)
+        outputs = again.model.apply(again.variables, data.x)
+        assert np.mean(outputs.argmax(1) == data.y) == pytest.approx(taken.scores["valid_accuracy"])
+        # Without padding: as many units as the gene says.
+        assert taken.params["Dense_0"]["kernel"].shape == (2, taken.genome["width"])
+    for slot in (-1, 3):
+        with pytest.raises(sj.InputError, match=f"slot {slot} is none of the swarm's, 0 to 2"):
+            sj.take_out(trainer, frame, slot)
