@@ -11,7 +11,7 @@ import confluent_kafka as kafka
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from swarmjax.bus import Address, Consumer, Publisher
+from swarmjax.channels import Address, Consumer, Publisher
 
 # Seconds for connecting, and for a confirmation.
 PATIENCE = 10.0

@@ -13,7 +13,7 @@ from typing import Any
 
 import amqp
 
-from swarmjax.bus import Address, BusError, Consumer, Publisher
+from swarmjax.channels import Address, BusError, Consumer, Publisher
 
 # Seconds for connecting, and for a confirmation.
 PATIENCE = 10.0

@@ -9,7 +9,8 @@ import brokers
 import pytest
 
 from swarmjax import bus
-from swarmjax.bus import Address, BusError, open_bus, parse
+from swarmjax.bus import open_bus
+from swarmjax.channels import Address, BusError, parse
 from swarmjax.errors import InputError
 
 SECRET = "p@ss/w:rd"
