@@ -80,7 +80,7 @@ def _regret_curves(axis, curves: dict[str, list[dict[str, float]]], budget: int)
     for style, (name, curve) in zip(_styles(), curves.items(), strict=False):
         epochs = budget * np.arange(1, len(curve) + 1) / len(curve)
         axis.plot(epochs, [each["value"] for each in curve], label=name, linewidth=1.5, **style)
-    axis.set_yscale("log")
+    _near_log(axis, "y")
     axis.set_xlabel("epochs of all networks")
 
 
@@ -90,9 +90,22 @@ def _regret_dots(axis, regret: dict[str, dict[str, float]]) -> None:
         axis.plot(each["value"], row, marker="o", color=style["color"])
     axis.set_yticks(range(len(regret)), regret)
     axis.invert_yaxis()
-    axis.set_xlim(left=0)
+    _near_log(axis, "x")
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel("regret at the end")
+
+
+def _near_log(axis, which: str) -> None:
+    """Logarithmic down to a tenth and linear below it, since a regret may be 0."""
+    from matplotlib import ticker
+
+    getattr(axis, f"set_{which}scale")("symlog", linthresh=0.1)
+    line, subs = getattr(axis, f"{which}axis"), (1.0, 1.5, 2.0, 3.0, 5.0)
+    line.set_major_locator(ticker.SymmetricalLogLocator(base=10, linthresh=0.1, subs=subs))
+    line.set_major_formatter("{x:g}")
+    line.set_minor_formatter(ticker.NullFormatter())
+    axis.tick_params(axis=which, labelsize="small")
+    axis.margins(0.06)
 
 
 def _styles() -> list[dict[str, str]]:
