@@ -19,7 +19,7 @@ from swarmjax import ensemble, fitness
 from swarmjax.cohorts import Costs
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
-from swarmjax.policy import chain, check_plan
+from swarmjax.policy import check_plan, guarded
 from swarmjax.result import main_metric, score_on
 from swarmjax.run import begin, budgeted, decide, policy_bits
 from swarmjax.space import Space
@@ -119,8 +119,7 @@ class Search:
     """One case and one policy, compiled once; call it with seeds."""
 
     def __init__(self, case: Case, policy: Policy):
-        # A chain looks after what a policy on the host returns, as in a run.
-        self._case, self._policy = case, chain(policy) if policy.host else policy
+        self._case, self._policy = case, guarded(policy)
         experiment = Experiment(
             task=case.task, space=case.space, policy=policy, members=case.members,
             budget=case.budget, round_steps=case.round_steps,

@@ -47,6 +47,11 @@ def chain(*policies: Policy) -> Policy:
     return Policy(init, update, name, host, policies)
 
 
+def guarded(policy: Policy) -> Policy:
+    """`policy` as a run follows it: a chain looks after what one on the host returns."""
+    return chain(policy) if policy.host else policy
+
+
 def _stretches(policies: tuple[Policy, ...]) -> list[tuple[slice, Callable]]:
     """Where each run of pure or of host policies lies, and the function that follows it."""
     found, start = [], 0

@@ -22,7 +22,7 @@ from swarmjax.compiling import QUICK, Watch
 from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
-from swarmjax.policy import PlanError, chain, check_plan, keep
+from swarmjax.policy import PlanError, check_plan, guarded, keep
 from swarmjax.result import Best, describe_best, main_metric, score_on, stored_best
 from swarmjax.succession import lineages
 from swarmjax.train import Choices, LocalTrainer, Network
@@ -139,8 +139,7 @@ class _Loop:
         self._trainer.report, self._chosen = self._note, None
         # In the background: meanwhile the policy is compiled and makes the first Plan.
         self._trainer.prepare(self._frame.genome)
-        # A chain looks after what a policy on the host returns, and compiles the others.
-        policy = chain(setup.policy) if setup.policy.host else setup.policy
+        policy = guarded(setup.policy)
         self._state, self._told = policy.init(self._frame), watch.programs
         self._decide = partial(decide, policy)
         if not policy.host:

@@ -9,6 +9,7 @@ from swarmjax.policy import (
     check_plan,
     children,
     generator,
+    guarded,
     keep,
     leaves,
     slots,
@@ -191,6 +192,15 @@ def test_a_chain_is_taken_apart():
     policy = chain(counting("x"), chain(a, counting("y")), b)
     assert [leaf.name for leaf in leaves(policy)] == ["x", "a", "y", "b"]
     assert leaves(a) == [a]
+
+
+def test_what_a_lone_policy_on_the_host_returns_is_looked_after(frames):
+    frame, (wide, _) = frames([0.1, 0.2]), host_adding("wide", kind=np.int64)
+    policy = guarded(wide)
+    plan, _ = policy.update(jax.random.key(0), keep(frame), frame, policy.init(frame))
+    assert plan.steps.dtype == np.int32
+    pure = counting("x")
+    assert guarded(pure) is pure
 
 
 def test_children_take_over_anothers_weights(frames):
