@@ -18,7 +18,7 @@ from .policy import PlanError, chain
 from .presets import preset
 from .progress import Terminal
 from .projection import projected_gain
-from .result import Best
+from .result import Best, take_out
 from .robustness import noisy
 from .run import DivergedError, Result, replay, run
 from .samplers import optuna_sampler
@@ -85,6 +85,7 @@ __all__ = [
     "softmax",
     "structure",
     "successive_halving",
+    "take_out",
     "tasks",
     "tournament",
     "tune",
