@@ -15,6 +15,8 @@ from swarmjax.types import Array, namespace
 
 # Weight of a new value in the moving average, and rounds before it is believed.
 WEIGHT, WARMUP = 0.02, 5
+# Rounds in which a process may take the memory that it needs: programs, buffers and caches.
+SETTLING = 10
 # Rounds in a row that must be slow, and that must find more memory used than ever.
 SLOW, GROWING = 5, 8
 # Deviations of the log step time are not told apart below this, nor peaks closer than the next.
@@ -29,6 +31,7 @@ class Strain(NamedTuple):
         mean: `[N]` moving average of the log step time.
         variance: `[N]` moving variance of it.
         slow: `[N]` int32 slow rounds in a row so far.
+        measured: `[N]` int32 rounds in which memory was measured.
         base: `[N]` bytes before memory began to grow.
         peak: `[N]` most bytes so far.
         growing: `[N]` int32 rounds in a row with a new peak so far.
@@ -38,6 +41,7 @@ class Strain(NamedTuple):
     mean: Array
     variance: Array
     slow: Array
+    measured: Array
     base: Array
     peak: Array
     growing: Array
@@ -46,7 +50,7 @@ class Strain(NamedTuple):
 def init(members: int) -> Strain:
     """Detectors that have seen nothing."""
     zero, none = np.zeros(members, np.float32), np.zeros(members, np.int32)
-    return Strain(none, zero, zero, none, zero, zero, none)
+    return Strain(none, zero, zero, none, none, zero, zero, none)
 
 
 def observe(strain: Strain, seconds: Array, memory: Array) -> tuple[Strain, dict[str, Array]]:
@@ -84,12 +88,14 @@ def _step_time(strain: Strain, seconds: Array) -> tuple[Strain, Array]:
 
 def _memory(strain: Strain, memory: Array) -> tuple[Strain, Array]:
     xp = namespace(strain.peak, memory)
-    known = xp.isfinite(memory)
+    measured = strain.measured + xp.isfinite(memory)
+    known = xp.isfinite(memory) & (measured > SETTLING)
     first, higher = known & (strain.peak == 0), known & (memory > _MORE * strain.peak)
     growing = xp.where(known, xp.where(higher & ~first, strain.growing + 1, 0), strain.growing)
     base = xp.where(growing > 0, strain.base, xp.where(known, memory, strain.base))
     grown = known & (growing >= GROWING) & (memory > (1.0 + THRESHOLDS["memory"]) * base)
     return strain._replace(
+        measured=measured,
         base=xp.where(grown, memory, base),
         peak=xp.where(higher, memory, strain.peak),
         growing=xp.where(grown, 0, growing),

@@ -22,12 +22,12 @@ def watch(seconds, memory=None):
 
 def test_an_alarm_tells_by_how_much():
     state = strain.init(1)
-    for i in range(1, 20):
-        seconds, memory = (1.0 if i < 12 else np.e), 100.0 + 5.0 * max(i - 10, 0)
+    for i in range(1, 30):
+        seconds, memory = (1.0 if i < 12 else np.e), 100.0 + 5.0 * max(i - 20, 0)
         state, values = strain.observe(state, np.array([seconds]), np.array([memory]))
         # The log step time is 1 above the mean, and deviations count as 0.1 at least.
         assert values["slow"][0] == pytest.approx(10.0 if i == 16 else 0.0, abs=1e-4)
-        assert values["memory"][0] == pytest.approx(0.4 if i == 18 else 0.0)
+        assert values["memory"][0] == pytest.approx(0.4 if i == 28 else 0.0)
 
 
 def test_five_slow_rounds_in_a_row_are_an_alarm_once():
@@ -54,8 +54,14 @@ def test_the_first_rounds_which_compile_are_no_norm():
 
 
 def test_memory_that_grows_for_eight_rounds_by_a_fifth():
-    growing = [100.0] * 3 + [100 + 3.0 * i for i in range(1, 9)]
-    assert watch([nan] * len(growing), growing) == [[]] * 10 + [MEMORY]
+    growing = [100.0] * 13 + [100 + 3.0 * i for i in range(1, 9)]
+    assert watch([nan] * len(growing), growing) == [[]] * 20 + [MEMORY]
+
+
+def test_memory_that_a_process_takes_at_first_does_not_count():
+    taken = [400.0 + 20 * i for i in range(12)]
+    assert not any(watch([nan] * 30, taken + [taken[-1]] * 18))
+    assert any(watch([nan] * 30, [400.0] * 10 + taken + [taken[-1]] * 8))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,8 @@ def test_memory_that_grows_for_eight_rounds_by_a_fifth():
     ],
 )
 def test_memory_that_does_not_keep_growing(memory):
-    assert not any(watch([nan] * len(memory), memory))
+    settled = [memory[0]] * strain.SETTLING + memory
+    assert not any(watch([nan] * len(settled), settled))
 
 
 def test_members_are_told_apart_and_jit_agrees():
@@ -84,5 +91,5 @@ def test_members_are_told_apart_and_jit_agrees():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), values, same)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), plain, traced)
         told.append([(kind, *np.flatnonzero(value)) for kind, value in values.items()])
-    assert told[14] == [("slow", 1), ("memory",)] and told[8] == [("slow",), ("memory", 0)]
+    assert told[14] == [("slow", 1), ("memory",)] and told[18] == [("slow",), ("memory", 0)]
     assert plain.slow.tolist() == [0, 0]
