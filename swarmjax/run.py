@@ -171,6 +171,7 @@ class _Loop:
             self._writer.engine(self._chosen.to_json())
         self._frame = budgeted(frame, int(frame.remaining), experiment)
         self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
+        self._writer.descriptors(round, self._frame.birth, self._frame.descriptor)
         lived = before.alive | (self._frame.birth != before.birth)
         for member in np.flatnonzero(lived & ~self._frame.alive):
             self._event("died", f"member {member} is no longer finite", int(member))

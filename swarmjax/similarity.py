@@ -18,6 +18,8 @@ from swarmjax.types import Array, Genome, namespace
 
 # What every hidden layer of a member has, besides its structural genes.
 _OF_LAYERS = ("activation",)
+# Members compared with all others at a time, which bounds the memory taken.
+_ROWS = 512
 
 
 def features(space: Space, genome: Genome, genes: Sequence[str] | None = None) -> Array:
@@ -74,6 +76,15 @@ def cka(outputs: Array) -> Array:
     others. Source: Kornblith et al. 2019, Similarity of Neural Network Representations Revisited
     (arXiv:1905.00414).
     """
+    points = cka_points(outputs)
+    return _apart(namespace(points).clip(1.0 - points @ points.T, 0.0, 1.0))
+
+
+def cka_points(outputs: Array) -> Array:
+    """Points `[N, P * P]` of length 1 whose inner products are the linear CKA, as in `cka`.
+
+    They are zero where `cka` knows nothing.
+    """
     xp = namespace(outputs)
     outputs = xp.asarray(outputs, np.float32)
     finite = xp.isfinite(outputs).all(axis=(1, 2))
@@ -84,8 +95,7 @@ def cka(outputs: Array) -> Array:
     centred = centred - centred.mean(axis=1, keepdims=True)
     grams = xp.einsum("npd,nqd->npq", centred, centred).reshape(len(outputs), -1)
     norms = xp.sqrt((grams * grams).sum(axis=1, keepdims=True))
-    grams = xp.where(norms > 1e-10, grams / xp.maximum(norms, 1e-10), 0.0)
-    return _apart(xp.clip(1.0 - grams @ grams.T, 0.0, 1.0))
+    return xp.where(norms > 1e-10, grams / xp.maximum(norms, 1e-10), 0.0)
 
 
 def disagreement(labels: Array, classes: int | None = None) -> Array:
@@ -95,12 +105,20 @@ def disagreement(labels: Array, classes: int | None = None) -> Array:
         labels: `[N, P]` class numbers.
         classes: how many there are; needed for traced labels.
     """
+    points = label_points(labels, classes)
+    return _apart(namespace(points).clip(1.0 - points @ points.T, 0.0, 1.0))
+
+
+def label_points(labels: Array, classes: int | None = None) -> Array:
+    """Points `[N, P * classes]` whose inner products are the share of equal labels `[N, P]`.
+
+    A label below 0 equals none; otherwise as in `disagreement`.
+    """
     xp = namespace(labels)
     labels = xp.asarray(labels)
     count = int(labels.max(initial=0)) + 1 if classes is None else classes
     hits = (labels[:, :, None] == xp.arange(count)[None, None]).astype(np.float32)
-    hits = hits.reshape(len(labels), -1)
-    return _apart(xp.clip(1.0 - hits @ hits.T / labels.shape[1], 0.0, 1.0))
+    return hits.reshape(len(labels), -1) / np.float32(labels.shape[1]) ** 0.5
 
 
 def aligned_cosine(a: Params, b: Params) -> float:
@@ -134,6 +152,24 @@ def nearest(points: np.ndarray, k: int) -> np.ndarray:
     own = found == np.arange(members)[:, None]
     order = np.argsort(own, axis=1, kind="stable")
     return np.take_along_axis(found, order, axis=1)[:, :k]
+
+
+def nearest_by_product(points: np.ndarray, k: int) -> np.ndarray:
+    """Indices `[N, k']` of the others with the largest inner products; see `nearest`.
+
+    For points of many dimensions, such as those of `cka_points`, in which trees are of no use.
+    """
+    members = len(points)
+    k = max(0, min(k, members - 1))
+    found = np.zeros((members, k), np.int64)
+    for start in range(0, members if k else 0, _ROWS):
+        products = points[start : start + _ROWS] @ points.T
+        rows = np.arange(len(products))[:, None]
+        products[rows, rows + start] = -np.inf
+        best = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        order = np.argsort(-products[rows, best], axis=1, kind="stable")
+        found[start : start + _ROWS] = best[rows, order]
+    return found
 
 
 def _coordinates(gene: Gene, values: Array) -> Array:

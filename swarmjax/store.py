@@ -4,6 +4,7 @@
     DIR/frames/r000012.parquet   one row per member of round 12 (columns: `telemetry.frame_table`)
     DIR/best.npz                 the best network so far: one array per parameter path, and as text
                                  under `RECORD` its genes, scores and origin
+    DIR/descriptors.npz          what every network made of the probes in the latest round
 
 A segment is written aside and renamed, so a reader sees it whole or not at all, and a killed run
 leaves everything that finished readable.
@@ -18,6 +19,7 @@ import os
 import sqlite3
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swarmjax.space import Space
-from swarmjax.types import InputError
+from swarmjax.types import Array, InputError
 
 VERSION = 1
 DATABASE = "swarm.db"
@@ -123,6 +125,12 @@ class Writer:
         status = Status(**json.loads(row[0]))
         self.event(status.round, state, text)
         self.status(status._replace(state=state))
+
+    def descriptors(self, round: int, birth: Array, values: Array) -> None:
+        """Stores `Frame.descriptor` `[N, P, C]` of the latest round, in place of the one before."""
+        buffer = io.BytesIO()
+        np.savez(buffer, round=round, birth=np.asarray(birth), values=np.asarray(values))
+        _replace(self.directory / "descriptors.npz", buffer.getvalue())
 
     def best(self, params: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
         """Stores the best network so far: parameter path -> array, and its genes and scores."""
@@ -239,15 +247,36 @@ class Reader:
         paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
         return pa.concat_tables([pq.read_table(path) for path in paths])
 
-    def plans(self) -> Iterator[tuple[int, pa.Table]]:
-        """Every stored Plan with its round, ascending."""
-        for round, blob in self._database.execute("SELECT round, arrow FROM plans ORDER BY round"):
+    def plans(self, since: int = 0) -> Iterator[tuple[int, pa.Table]]:
+        """Every stored Plan of a round >= `since` with its round, ascending."""
+        asked = "SELECT round, arrow FROM plans WHERE round >= ? ORDER BY round"
+        for round, blob in self._database.execute(asked, (since,)):
             yield round, _from_ipc(blob)
 
     def events(self, since: int = 0) -> list[Event]:
         """Events whose id is greater than `since`, in order."""
         rows = self._database.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (since,))
         return [Event(*row) for row in rows]
+
+    def descriptors(self) -> tuple[int, np.ndarray, np.ndarray] | None:
+        """Round, births `[N]` and `Frame.descriptor` `[N, P, C]` of the latest round stored.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.directory / "descriptors.npz"
+        if not path.exists():
+            return None
+        try:
+            # Of a damaged file, NumPy would leave its own handle open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+                round, birth, values = (held[name] for name in ("round", "birth", "values"))
+                fits = (round.ndim, values.ndim) == (0, 3) and birth.shape == values.shape[:1]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read: {error}; delete it") from None
+        if not fits or round.dtype.kind != "i" or values.dtype.kind != "f":
+            raise InputError(f"{path} holds no descriptors of a swarm; delete it")
+        return int(round), birth, values
 
     def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The best network so far: parameter path -> array, and its genes and scores.

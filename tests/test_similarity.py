@@ -140,6 +140,31 @@ def test_cka_of_the_dead_and_the_constant():
     np.testing.assert_allclose(found, jax.jit(similarity.cka)(outputs), atol=1e-5)
 
 
+def test_cka_points_have_the_cka_as_inner_products():
+    outputs = np.random.default_rng(0).normal(size=(5, 8, 2))
+    outputs[3] = np.nan
+    points = similarity.cka_points(outputs)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), [1, 1, 1, 0, 1], atol=1e-5)
+    apart = 1 - points @ points.T
+    rows = [0, 1, 2, 4]
+    np.testing.assert_allclose(apart[np.ix_(rows, rows)], similarity.cka(outputs[rows]), atol=1e-5)
+
+
+def test_label_points_share_what_is_predicted_alike():
+    points = similarity.label_points(np.array([[0, 1, 2, 2], [0, 1, 2, 0], [-1, -1, -1, -1]]))
+    expected = [[1, 0.75, 0], [0.75, 1, 0], [0, 0, 0]]
+    np.testing.assert_allclose(points @ points.T, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("members", "k"), [(1200, 3), (4, 9), (1, 2), (0, 1)])
+def test_nearest_by_product_finds_what_comparing_all_finds(members, k):
+    points = np.random.default_rng(1).normal(size=(members, 6)).astype(np.float32)
+    products = points @ points.T
+    np.fill_diagonal(products, -np.inf)
+    expected = np.argsort(-products, axis=1)[:, : min(k, max(members - 1, 0))]
+    assert similarity.nearest_by_product(points, k).tolist() == expected.tolist()
+
+
 def test_disagreement_by_hand():
     labels = np.array([[0, 1, 2, 2], [0, 1, 2, 0], [1, 0, 0, 1]])
     expected = [[0, 0.25, 1], [0.25, 0, 1], [1, 1, 0]]

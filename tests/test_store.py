@@ -275,3 +275,39 @@ def test_rounds_left_without_their_database_are_not_taken_for_the_new_runs(tmp_p
     (tmp_path / "frames" / "r000001.parquet").write_bytes(b"old")
     with pytest.raises(InputError, match="already holds a run"):
         store.create(tmp_path, {}, SPACE)
+
+
+def test_descriptors_are_those_of_the_latest_round(writer):
+    reader = store.open_run(writer.directory)
+    assert reader.descriptors() is None
+    for number in (1, 2):
+        values = np.full((3, 4, 2), number, np.float16)
+        writer.descriptors(number, np.arange(3, dtype=np.int32), values)
+    number, birth, values = reader.descriptors()
+    assert (number, birth.tolist(), values.shape) == (2, [0, 1, 2], (3, 4, 2))
+    assert values.dtype == np.float16 and (values == 2).all()
+    assert not list(writer.directory.glob(".*.part"))
+    reader.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", "objects", "flat"])
+def test_damaged_descriptors_are_an_input_error(writer, content):
+    path = writer.directory / "descriptors.npz"
+    if content == "objects":
+        np.savez(path, round=1, birth=np.zeros(2, int), values=np.array([{}, {}], object))
+    elif content == "flat":
+        np.savez(path, round=1, birth=np.zeros(2, int), values=np.zeros(2))
+    else:
+        path.write_bytes(content)
+    reader = store.open_run(writer.directory)
+    with pytest.raises(InputError, match="delete it"):
+        reader.descriptors()
+    reader.close()
+
+
+def test_plans_can_be_read_from_a_round_on(writer):
+    for number in range(1, 5):
+        writer.plan(number, pa.table({"parent": pa.array([number])}))
+    reader = store.open_run(writer.directory)
+    assert [round for round, _ in reader.plans(3)] == [3, 4]
+    reader.close()
