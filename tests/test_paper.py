@@ -101,7 +101,11 @@ def test_a_skipped_row_is_not_a_success(tmp_path):
 
 
 def test_nothing_measured_is_not_a_success(tmp_path):
-    assert bench_engine.main(["--out", str(tmp_path / "a.json")], {"gpu": row({})}) == 1
+    out = ["--out", str(tmp_path / "a.json")]
+    absent = row({}, error=measure.MissingData("no such file"))
+    assert bench_engine.main(out, {"gpu": absent}) == 1
+    # A table without bars that was measured is one.
+    assert bench_engine.main(out, {"gpu": row({})}) == 0
 
 
 def test_an_unknown_row_is_refused_with_the_known_ones(capsys):
