@@ -99,28 +99,21 @@ def cnn(space: Space, shape: tuple[int, ...], outputs: int) -> Family:
         check_sizes(space, gene, allowed)
     grid, cells = _grids(image)
 
-    def contain(architecture):
-        sizes = dict(architecture)
-        return ConvBox(*(int(sizes.get(name, getattr(CNN, name))) for name in ConvBox._fields))
-
-    def own(box, numbers):
-        return ConvBox(*(numbers.get(name, getattr(box, name)) for name in ConvBox._fields))
-
     def init(key, box, numbers):
-        return {"params": _init(key, box, own(box, numbers), image[2], cells, outputs)}
+        return {"params": _init(key, box, _own(box, numbers), image[2], cells, outputs)}
 
     def apply(box, variables, x, numbers, key=None, deepest=None):
         del key
         activation = one_of(names, numbers.get("activation", 0))
         x = x.reshape(x.shape[0], *image).astype(jnp.float32)
-        depth, _, kernel = own(box, numbers)
+        depth, _, kernel = _own(box, numbers)
         return _forward(variables["params"], x, depth, kernel, deepest, activation), {}
 
     def layers(box, numbers):
-        return own(box, numbers).depth
+        return _own(box, numbers).depth
 
     def flops(box, architecture):
-        depth, taps = contain(architecture).depth, box.kernel**2
+        depth, taps = _contain(architecture).depth, box.kernel**2
         first = math.prod(image) * taps * box.width
         later = (depth - 1) * math.prod(grid) * taps * box.width**2
         return 6.0 * (first + later + cells * box.width * outputs)
@@ -131,17 +124,30 @@ def cnn(space: Space, shape: tuple[int, ...], outputs: int) -> Family:
         return (taps * image[2] + 1) * box.width + later + (cells * box.width + 1) * outputs
 
     def crop(variables, architecture):
-        return {"params": _crop(variables["params"], contain(architecture))}
+        return {"params": _crop(variables["params"], _contain(architecture))}
 
     def build(values):
-        box = contain([(name, values[name]) for name in ConvBox._fields if name in values])
+        box = _contain([(name, values[name]) for name in ConvBox._fields if name in values])
         return CNN(outputs, *box, activation=str(values.get("activation", names[0])))
 
-    def cover(a, b):
-        return ConvBox(*map(max, a, b))
-
     genes = frozenset((*ConvBox._fields, "activation"))
-    return Family(init, apply, contain, cover, flops, parameters, crop, build, genes, None, layers)
+    return Family(
+        init, apply, _contain, _cover, flops, parameters, crop, build, genes, None, layers
+    )
+
+
+def _contain(architecture) -> ConvBox:
+    sizes = dict(architecture)
+    return ConvBox(*(int(sizes.get(name, getattr(CNN, name))) for name in ConvBox._fields))
+
+
+def _cover(a: ConvBox, b: ConvBox) -> ConvBox:
+    return ConvBox(*map(max, a, b))
+
+
+def _own(box: ConvBox, numbers) -> ConvBox:
+    """What a member uses of its container; traced where genes are."""
+    return ConvBox(*(numbers.get(name, getattr(box, name)) for name in ConvBox._fields))
 
 
 def _grids(image):

@@ -75,32 +75,37 @@ def frame_after(
     def inherit(values):
         return np.asarray(values)[parent]
 
-    loss, norm, alive = inherit(frame.loss), inherit(frame.gradient_norm), inherit(frame.alive)
-    seconds, cost = inherit(frame.seconds), step_costs(recipe, task, plan.genome)
-    untrained = swarm.step == 0
-    loss[untrained] = norm[untrained] = seconds[untrained] = np.nan
-    metrics = {name: inherit(values) for name, values in frame.metrics.items()}
-    descriptor = inherit(frame.descriptor)
-    for places, report, took, *_ in reports:
-        real = places >= 0
-        slots = places[real]
-        alive[slots], descriptor[slots] = report.finite[real], report.descriptor[real]
-        for name, values in report.metrics.items():
-            metrics[f"valid_{name}"][slots] = values[real]
-        steps = plan.steps[slots]
-        for mean, total in ((loss, report.loss), (norm, report.gradient_norm)):
-            mean[slots] = np.where(steps > 0, total[real] / np.maximum(steps, 1), mean[slots])
-        each = step_seconds(took, steps, cost[slots])
-        seconds[slots] = np.where(steps > 0, each, seconds[slots])
     parameters, size = network_sizes(recipe, plan.genome)
-    remaining = np.asarray(frame.remaining - plan.steps.sum(), np.int32)
     after = frame._replace(
-        round=np.asarray(frame.round + 1, np.int32), remaining=remaining,
-        loss=loss, metrics=metrics, gradient_norm=norm, steps=plan.steps, total_steps=swarm.step,
-        alive=alive, cost=cost, parameters=parameters, bytes=size, seconds=seconds,
-        descriptor=descriptor, genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
+        round=np.asarray(frame.round + 1, np.int32),
+        remaining=np.asarray(frame.remaining - plan.steps.sum(), np.int32),
+        loss=inherit(frame.loss), gradient_norm=inherit(frame.gradient_norm),
+        metrics={name: inherit(values) for name, values in frame.metrics.items()},
+        alive=inherit(frame.alive), seconds=inherit(frame.seconds),
+        descriptor=inherit(frame.descriptor), steps=plan.steps, total_steps=swarm.step,
+        cost=step_costs(recipe, task, plan.genome), parameters=parameters, bytes=size,
+        genome=plan.genome, birth=swarm.birth, lineage=swarm.lineage,
     )  # fmt: skip
+    for unknown in (after.loss, after.gradient_norm, after.seconds):
+        unknown[swarm.step == 0] = np.nan
+    for report in reports:
+        _show(after, report)
     return after._replace(alarm=anomaly.alarms(frame, after, flags, measured))
+
+
+def _show(frame: Frame, lane: LaneReport) -> None:
+    """Writes what a lane reported into the arrays of `frame`, which are nobody else's yet."""
+    real, report = lane.places >= 0, lane.report
+    slots = lane.places[real]
+    frame.alive[slots], frame.descriptor[slots] = report.finite[real], report.descriptor[real]
+    for name, values in report.metrics.items():
+        frame.metrics[f"valid_{name}"][slots] = values[real]
+    steps = frame.steps[slots]
+    trained = steps > 0
+    for mean, total in ((frame.loss, report.loss), (frame.gradient_norm, report.gradient_norm)):
+        mean[slots] = np.where(trained, total[real] / np.maximum(steps, 1), mean[slots])
+    each = step_seconds(lane.seconds, steps, frame.cost[slots])
+    frame.seconds[slots] = np.where(trained, each, frame.seconds[slots])
 
 
 def changed(recipe: Recipe, plan: Plan, frame: Frame) -> np.ndarray:
@@ -123,7 +128,7 @@ def step_costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
     return np.asarray(flops, np.float32)[index]
 
 
-def step_seconds(seconds: float, steps: Array, cost: np.ndarray) -> np.ndarray:
+def step_seconds(seconds: float, steps: Array, cost: Array) -> np.ndarray:
     """Seconds `[n]` of one step of each member of a lane, if operations take equally long.
 
     Args:

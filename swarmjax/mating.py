@@ -8,7 +8,7 @@ import numpy as np
 
 from swarmjax import fitness
 from swarmjax.crossover import OF_TWO, OF_UNITS, OPERATORS
-from swarmjax.policy import slots, stateless
+from swarmjax.policy import children, stateless
 from swarmjax.space import Choice, Space
 from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy
 
@@ -47,14 +47,10 @@ def breed(
     measure, number = goal or fitness.default, OPERATORS.index(operator)
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
-        own, members = slots(frame), len(frame.alive)
         score = jnp.asarray(fitness.worst_if_dead(measure(frame), frame))
-        coins = jax.random.uniform(key, (2 + len(plan.genome), members))
-        if mates == "lineage":
-            mate = _best_relative(plan.parent, score, frame)
-        else:
-            mate = _good_other(coins[0], plan.parent, score)
-        child = (plan.parent != own) & ~plan.fresh & (coins[1] < probability)
+        coins = jax.random.uniform(key, (2 + len(plan.genome), len(frame.alive)))
+        mate = _mate(mates, coins[0], plan.parent, score, frame)
+        child = children(plan) & (coins[1] < probability)
         child &= (mate != plan.parent) & (score[mate] > -jnp.inf)
         genome = _crossed(coins[2:], plan, frame, mate, child) if genes else dict(plan.genome)
         if operator == "union":
@@ -85,12 +81,18 @@ def mutate(operator: str = "noise", probability: float = 0.5) -> Policy:
     number = OPERATORS.index(operator)
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
-        own = slots(frame)
-        child = (plan.parent != own) & ~plan.fresh & (plan.operator == 0)
-        child &= jax.random.uniform(key, own.shape) < probability
+        child = children(plan) & (plan.operator == 0)
+        child &= jax.random.uniform(key, child.shape) < probability
         return plan._replace(operator=jnp.where(child, number, plan.operator))
 
     return stateless(rule, f"mutate({operator=}, {probability=})", "children")
+
+
+def _mate(mates: str, coin: jax.Array, parent: Array, score: jax.Array, frame: Frame) -> jax.Array:
+    """Whom a child of each `parent` `[N]` has as a mate; the parent itself: nobody."""
+    if mates == "lineage":
+        return _best_relative(parent, score, frame)
+    return _good_other(coin, parent, score)
 
 
 def _best_relative(parent: Array, score: jax.Array, frame: Frame) -> jax.Array:

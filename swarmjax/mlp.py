@@ -65,11 +65,6 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
         check_sizes(space, gene)
     idempotent = np.asarray([name == "relu" for name in names])
 
-    def contain(architecture):
-        sizes = dict(architecture)
-        depth, width = int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width))
-        return Box(depth, width if width <= VECTOR else padded(width))
-
     def sizes(box, numbers):
         depth, width = numbers.get("depth", box.depth), numbers.get("width", box.width)
         return Sizes(depth, width, jnp.asarray(idempotent)[numbers.get("activation", 0)])
@@ -87,19 +82,8 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
     def layers(box, numbers):
         return sizes(box, numbers).depth
 
-    def flops(box, architecture):
-        depth = contain(architecture).depth
-        hidden = features * box.width + (depth - 1) * box.width**2 + box.width * outputs
-        return 6.0 * hidden
-
-    def parameters(box):
-        deeper = (box.depth - 1) * (box.width + 1) * box.width
-        return (features + 1) * box.width + deeper + (box.width + 1) * padded(outputs)
-
     def crop(variables, architecture):
-        sizes = dict(architecture)
-        box = Box(int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width)))
-        return {"params": _crop_dense(variables["params"], box, outputs)}
+        return {"params": _crop_dense(variables["params"], _own(architecture), outputs)}
 
     def build(values):
         return MLP(
@@ -109,13 +93,36 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
             str(values.get("activation", names[0])),
         )
 
-    def cover(a, b):
-        return Box(max(a.depth, b.depth), max(a.width, b.width))
-
     genes = frozenset(("depth", "width", "activation"))
+    flops, parameters = partial(_flops, features, outputs), partial(_parameters, features, outputs)
     return Family(
-        init, apply, contain, cover, flops, parameters, crop, build, genes, sizes, layers, True
+        init, apply, _contain, _cover, flops, parameters, crop, build, genes, sizes, layers, True
     )
+
+
+def _own(architecture) -> Box:
+    """Depth and width of an architecture."""
+    sizes = dict(architecture)
+    return Box(int(sizes.get("depth", MLP.depth)), int(sizes.get("width", MLP.width)))
+
+
+def _contain(architecture) -> Box:
+    depth, width = _own(architecture)
+    return Box(depth, width if width <= VECTOR else padded(width))
+
+
+def _cover(a: Box, b: Box) -> Box:
+    return Box(max(a.depth, b.depth), max(a.width, b.width))
+
+
+def _flops(features: int, outputs: int, box: Box, architecture) -> float:
+    deeper = (_own(architecture).depth - 1) * box.width**2
+    return 6.0 * (features * box.width + deeper + box.width * outputs)
+
+
+def _parameters(features: int, outputs: int, box: Box) -> int:
+    deeper = (box.depth - 1) * (box.width + 1) * box.width
+    return (features + 1) * box.width + deeper + (box.width + 1) * padded(outputs)
 
 
 def _init_dense(key, box, features, outputs, sizes):

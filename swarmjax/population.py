@@ -154,33 +154,47 @@ def apply_plan(
     _check_operators(recipe, np.where(plan.fresh, 0, plan.operator))
     change = _change(recipe, containers, swarm, genome, plan)
     row = _rows(swarm.kind, swarm.row, change)
-    moving = change.newborn | ~change.same
-    held = moving & _awaited(swarm, change, row, moving)
-    arriving = partial(_arriving, recipe, key, swarm, change, store)
-    kinds, step = [int(kind) for kind in np.unique(change.kind)], swarm.step.copy()
-
-    def read(kind):
-        return [
-            (move, arriving(kind, move)) for move in _moves(swarm, change, row, store, held, kind)
-        ]
-
-    def write(kind, waiting):
-        stack = swarm.cohorts.get(change.containers[kind])
-        rows = int(row[change.kind == kind].max()) + 1
-        at_once = _moves(swarm, change, row, store, moving & ~held, kind)
-        for move, members in (*((move, None) for move in at_once), *waiting):
-            members = arriving(kind, move, stack) if members is None else members
-            stack = _settle(stack, store, move, row, members, rows)
-            slots = move.slots[move.slots >= 0]
-            step[slots] = _steps(swarm, change, move, members)
-        return stack
-
-    waiting = list(each(read, kinds))
-    done = each(write, kinds, waiting)
-    cohorts = {change.containers[kind]: stack for kind, stack in zip(kinds, done, strict=True)}
+    cohorts, step = _move(recipe, key, swarm, change, row, store, each)
     lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
     births = swarm.births + int(change.newborn.sum())
     return Swarm(cohorts, change.containers, change.kind, row, change.birth, lineage, step, births)
+
+
+def _move(
+    recipe, key, swarm: Swarm, change: Change, row, store: Store, each: Each
+) -> tuple[dict[Any, Member], np.ndarray]:
+    """All cohorts after everyone has moved, and the steps `[N]` behind the weights."""
+    moving = change.newborn | ~change.same
+    held = moving & _awaited(swarm, change, row, moving)
+    arriving = partial(_arriving, recipe, key, swarm, change, store)
+    lanes = partial(_moves, swarm, change, row, store)
+    kinds, step = [int(kind) for kind in np.unique(change.kind)], swarm.step.copy()
+
+    def read(kind):
+        return [(move, arriving(kind, move)) for move in lanes(held, kind)]
+
+    def write(kind, waiting):
+        at_once = ((move, None) for move in lanes(moving & ~held, kind))
+        return _written(swarm, change, row, store, arriving, kind, (*at_once, *waiting))
+
+    # Everyone who waits is read before anyone is written.
+    waiting = list(each(read, kinds))
+    written = list(each(write, kinds, waiting))
+    for slots, behind in (moved for _, some in written for moved in some):
+        step[slots] = behind
+    stacks_of = zip(kinds, written, strict=True)
+    return {change.containers[kind]: stack for kind, (stack, _) in stacks_of}, step
+
+
+def _written(swarm: Swarm, change: Change, row, store: Store, arriving, kind: int, moves):
+    """The cohort after its arrivals, some of them read already, and slots and steps of each."""
+    stack, moved = swarm.cohorts.get(change.containers[kind]), []
+    rows = int(row[change.kind == kind].max()) + 1
+    for move, members in moves:
+        members = arriving(kind, move, stack) if members is None else members
+        stack = _settle(stack, store, move, row, members, rows)
+        moved.append((move.slots[move.slots >= 0], _steps(swarm, change, move, members)))
+    return stack, moved
 
 
 def _check_operators(recipe: Recipe, operator: np.ndarray) -> None:

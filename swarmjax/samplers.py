@@ -52,15 +52,7 @@ def optuna_sampler(
         goal: fitness, `fitness.default` unless given.
         limit: latest trials that are kept.
     """
-    if isinstance(sampler, str) and sampler not in NAMES:
-        raise InputError(f"no sampler is called {sampler!r}; known: {', '.join(NAMES)}")
-    if not (sampler is None or isinstance(sampler, str) or callable(sampler)):
-        raise InputError(
-            f"sampler must be a name or make a sampler of a seed, got {type(sampler).__name__}; "
-            "pass a class such as optuna.samplers.TPESampler, not an object"
-        )
-    if not isinstance(limit, int) or limit < 1:
-        raise InputError(f"optuna_sampler needs a limit of at least 1 trial, got {limit!r}")
+    _check(sampler, limit)
     make, measure = _maker(sampler or "tpe"), goal or fitness.default
     with _quiet():
         _made(make, 0, [])
@@ -86,6 +78,18 @@ def optuna_sampler(
     shown = "" if goal is None else f", goal={goal.__name__}"
     name, writes = f"optuna_sampler({_name(sampler)}{shown})", frozenset(("genome",))
     return Policy(init, update, name, host=True, writes=writes)
+
+
+def _check(sampler: Any, limit: Any) -> None:
+    if isinstance(sampler, str) and sampler not in NAMES:
+        raise InputError(f"no sampler is called {sampler!r}; known: {', '.join(NAMES)}")
+    if not (sampler is None or isinstance(sampler, str) or callable(sampler)):
+        raise InputError(
+            f"sampler must be a name or make a sampler of a seed, got {type(sampler).__name__}; "
+            "pass a class such as optuna.samplers.TPESampler, not an object"
+        )
+    if not isinstance(limit, int) or limit < 1:
+        raise InputError(f"optuna_sampler needs a limit of at least 1 trial, got {limit!r}")
 
 
 def record(score: np.ndarray, frame: Frame, trials: Trials, limit: int) -> Trials:

@@ -100,11 +100,6 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
         check_sizes(space, gene)
     _check_heads(space)
 
-    def contain(architecture):
-        sizes = dict(architecture)
-        depth, width = sizes.get("depth", Transformer.depth), sizes.get("width", Transformer.width)
-        return Stack(int(depth), int(width))
-
     def init(key, stack, numbers):
         own = Stack(layers(stack, numbers), numbers.get("width", stack.width))
         return {"params": _init(key, stack, own, length, outputs)}
@@ -118,19 +113,8 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
     def layers(stack, numbers):
         return numbers.get("depth", stack.depth)
 
-    def flops(stack, architecture):
-        depth, width = contain(architecture).depth, stack.width
-        weights = depth * 12 * width**2 + width * outputs
-        # Scores of all pairs of tokens, and the mean of values that they weigh.
-        attention = depth * 2 * length * width
-        return 6.0 * length * (weights + attention)
-
-    def parameters(stack):
-        layers = stack.depth * (12 * stack.width + 2) * stack.width
-        return layers + (2 * outputs + length + 1) * stack.width
-
     def crop(variables, architecture):
-        return {"params": _crop(variables["params"], contain(architecture))}
+        return {"params": _crop(variables["params"], _contain(architecture))}
 
     def build(values):
         return Transformer(
@@ -141,11 +125,34 @@ def transformer(space: Space, length: int, outputs: int) -> Family:
             str(values.get("activation", names[0])),
         )
 
-    def cover(a, b):
-        return Stack(max(a.depth, b.depth), max(a.width, b.width))
-
     genes = frozenset(("depth", "width", "activation"))
-    return Family(init, apply, contain, cover, flops, parameters, crop, build, genes, None, layers)
+    flops, parameters = partial(_flops, length, outputs), partial(_parameters, length, outputs)
+    return Family(
+        init, apply, _contain, _cover, flops, parameters, crop, build, genes, None, layers
+    )
+
+
+def _contain(architecture) -> Stack:
+    sizes = dict(architecture)
+    depth, width = sizes.get("depth", Transformer.depth), sizes.get("width", Transformer.width)
+    return Stack(int(depth), int(width))
+
+
+def _cover(a: Stack, b: Stack) -> Stack:
+    return Stack(max(a.depth, b.depth), max(a.width, b.width))
+
+
+def _flops(length: int, outputs: int, stack: Stack, architecture) -> float:
+    depth, width = _contain(architecture).depth, stack.width
+    weights = depth * 12 * width**2 + width * outputs
+    # Scores of all pairs of tokens, and the mean of values that they weigh.
+    attention = depth * 2 * length * width
+    return 6.0 * length * (weights + attention)
+
+
+def _parameters(length: int, outputs: int, stack: Stack) -> int:
+    layers = stack.depth * (12 * stack.width + 2) * stack.width
+    return layers + (2 * outputs + length + 1) * stack.width
 
 
 def _check_heads(space: Space) -> None:
