@@ -104,7 +104,7 @@ def _show(frame: Frame, lane: LaneReport) -> None:
     trained = steps > 0
     for mean, total in ((frame.loss, report.loss), (frame.gradient_norm, report.gradient_norm)):
         mean[slots] = np.where(trained, total[real] / np.maximum(steps, 1), mean[slots])
-    each = step_seconds(lane.seconds, steps, frame.cost[slots])
+    each = step_seconds(lane.seconds, steps, np.asarray(frame.cost)[slots])
     frame.seconds[slots] = np.where(trained, each, frame.seconds[slots])
 
 
@@ -128,7 +128,7 @@ def step_costs(recipe: Recipe, task: Task, genome: Genome) -> np.ndarray:
     return np.asarray(flops, np.float32)[index]
 
 
-def step_seconds(seconds: float, steps: Array, cost: Array) -> np.ndarray:
+def step_seconds(seconds: float, steps: Array, cost: np.ndarray) -> np.ndarray:
     """Seconds `[n]` of one step of each member of a lane, if operations take equally long.
 
     Args:
