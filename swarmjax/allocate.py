@@ -2,7 +2,8 @@
 
 A member is judged by the network it will start from (`plan.parent`), so an allocation may stand
 before or after `exploit` in a chain. The dead get nothing; a living member whose fitness is not
-known yet counts as an average one, which makes the first round uniform.
+known yet counts as an average one, which makes the first round uniform. Their numbers are dials,
+called after them, such as `softmax.temperature`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from swarmjax import fitness
+from swarmjax.dials import dial
 from swarmjax.policy import stateless
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
 
@@ -65,7 +67,8 @@ def proportional(goal: fitness.Goal | None = None, /, **weights: float) -> Polic
         raise InputError("proportional takes a goal or weights, got both; put them into the goal")
     measure = fitness.weighted(**weights) if goal is None else goal
 
-    def probabilities(score: jax.Array, living: jax.Array) -> jax.Array:
+    def probabilities(frame: Frame, score: jax.Array, living: jax.Array) -> jax.Array:
+        del frame
         return normalise(jnp.maximum(score, 0.0), living)
 
     given = ", ".join(f"{name}={weight}" for name, weight in weights.items())
@@ -91,9 +94,10 @@ def softmax(
         raise InputError(f"softmax needs temperature > 0, got {temperature}")
     check_floor("softmax", floor, cap)
 
-    def probabilities(score: jax.Array, living: jax.Array) -> jax.Array:
-        share = normalise(jnp.exp(_standardise(score, living) / temperature), living)
-        return with_floor(share, living, floor, cap)
+    def probabilities(frame: Frame, score: jax.Array, living: jax.Array) -> jax.Array:
+        heat = dial(frame, "softmax.temperature", temperature, 1e-3, 1e3)
+        share = normalise(jnp.exp(_standardise(score, living) / heat), living)
+        return with_floor(share, living, dial(frame, "softmax.floor", floor, 0.0, 1.0), cap)
 
     name = f"softmax({temperature=}, {floor=}, {cap=}{shown(goal)})"
     return _allocation(goal or fitness.default, probabilities, name)
@@ -111,20 +115,26 @@ def rank(pressure: float = 1.5, goal: fitness.Goal | None = None) -> Policy:
     if not 1 <= pressure <= 2:
         raise InputError(f"rank needs a pressure between 1 and 2, got {pressure}")
 
-    def probabilities(score: jax.Array, living: jax.Array) -> jax.Array:
+    def probabilities(frame: Frame, score: jax.Array, living: jax.Array) -> jax.Array:
+        steep = dial(frame, "rank.pressure", pressure, 1.0, 2.0)
         ordered = jnp.sort(jnp.where(living, score, -jnp.inf))
         below = jnp.searchsorted(ordered, score, side="left") - jnp.sum(~living)
         upto = jnp.searchsorted(ordered, score, side="right") - jnp.sum(~living)
         # The mean place of its equals, from 0 for the worst to 1 for the best.
         place = (below + upto - 1) / 2 / jnp.maximum(jnp.sum(living) - 1, 1)
-        return normalise(2.0 - pressure + 2.0 * (pressure - 1.0) * place, living)
+        return normalise(2.0 - steep + 2.0 * (steep - 1.0) * place, living)
 
     return _allocation(goal or fitness.default, probabilities, f"rank({pressure=}{shown(goal)})")
 
 
 def uniform() -> Policy:
     """Grants the living equal steps."""
-    return _allocation(lambda frame: jnp.zeros(frame.alive.shape), normalise, "uniform()")
+
+    def probabilities(frame: Frame, score: jax.Array, living: jax.Array) -> jax.Array:
+        del frame
+        return normalise(score, living)
+
+    return _allocation(lambda frame: jnp.zeros(frame.alive.shape), probabilities, "uniform()")
 
 
 def devices(top: int = 1, each: int | None = None, goal: fitness.Goal | None = None) -> Policy:
@@ -164,13 +174,13 @@ def shown(goal: fitness.Goal | None) -> str:
 
 def _allocation(
     goal: fitness.Goal,
-    probabilities: Callable[[jax.Array, jax.Array], jax.Array],
+    probabilities: Callable[[Frame, jax.Array, jax.Array], jax.Array],
     name: str,
 ) -> Policy:
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         del key
         score, living = standing(goal, plan, frame)
-        chance = probabilities(fill_unknown(score), living)
+        chance = probabilities(frame, fill_unknown(score), living)
         return plan._replace(steps=integer_shares(chance, frame.quota))
 
     return stateless(rule, name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 
+from swarmjax.dials import Dial, Found
 from swarmjax.policy import keep
 from swarmjax.types import Frame, InputError, Plan, Policy
 
@@ -21,11 +22,13 @@ class Traced(NamedTuple):
         policy: that was traced.
         writes: names of the fields of the Plan that it may change; None: perhaps any.
         reads: `plan.` or `frame.` and the names of the fields that it computes with.
+        dials: numbers that may be changed while it works, by name.
     """
 
     policy: Policy
     writes: frozenset[str] | None
     reads: frozenset[str]
+    dials: Mapping[str, Dial] = {}
 
     def may_write(self, field: str) -> bool:
         """Whether it may change that field of the Plan."""
@@ -45,7 +48,8 @@ def trace(policy: Policy, frame: Frame) -> Traced:
     def update(plan, frame):
         return policy.update(jax.random.key(0), plan, frame, policy.init(frame))[0]
 
-    before = keep(frame)
+    found = Found()
+    before, frame = keep(frame), frame._replace(dials=found)
     closed, after = jax.make_jaxpr(update, return_shape=True)(before, frame)
     _check_shapes(before, after)
     program = closed.jaxpr
@@ -56,6 +60,7 @@ def trace(policy: Policy, frame: Frame) -> Traced:
         policy,
         frozenset(name.partition(".")[2] for new, old, name in kept if new is not old),
         frozenset(name for value, name in zip(given, names, strict=True) if id(value) in used),
+        found.dials,
     )
 
 

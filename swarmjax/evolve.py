@@ -6,10 +6,13 @@ dead, and break ties by slot. With no parent to be had, the dead start fresh wit
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from swarmjax import fitness
+from swarmjax.dials import dial
 from swarmjax.policy import children, slots, stateless
 from swarmjax.space import Choice
 from swarmjax.succession import take_over
@@ -40,7 +43,9 @@ def exploit(
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         parent_key, genome_key = jax.random.split(key)
         score = fitness.worst_if_dead(measure(frame), frame)
-        parent, copied = _truncate(parent_key, score, frame, fraction)
+        members = score.shape[0]
+        share = dial(frame, "exploit.fraction", fraction, 1e-6, 0.5)
+        parent, copied = _truncate(parent_key, score, frame, _count(share, members))
         return _succeed(genome_key, plan, frame, score, parent, copied, structure)
 
     return stateless(rule, f"exploit({fraction=}{_shown(goal)}, {structure=})")
@@ -178,10 +183,9 @@ def _succeed(
     return take_over(key, plan, frame, parent, copied, reborn, kept)
 
 
-def _truncate(key: Key, score: Array, frame: Frame, fraction: float) -> tuple[jax.Array, jax.Array]:
-    """A drawn parent for each slot, and who takes it: each `[N]`."""
+def _truncate(key: Key, score: Array, frame: Frame, count: Array) -> tuple[jax.Array, jax.Array]:
+    """A drawn parent for each slot, and who takes it: each `[N]`; `count` `[]` lose, or win."""
     members = score.shape[0]
-    count = _count(fraction, members)
     rank = fitness.ranks(score)
     known = jnp.asarray(score) > -jnp.inf
     worst = known & (rank >= members - count)
@@ -220,9 +224,11 @@ def _move_structure(key: Key, plan: Plan, frame: Frame, who: Array, probability:
     return plan._replace(genome=genome)
 
 
-def _count(fraction: float, members: int) -> int:
+def _count(fraction: Any, members: int) -> Any:
     """How many members a fraction of the swarm is; at least one if there are two."""
-    return max(1, int(fraction * members)) if members > 1 else 0
+    if isinstance(fraction, float | int):
+        return max(1, int(fraction * members)) if members > 1 else 0
+    return jnp.maximum(1, jnp.floor(fraction * members)).astype(jnp.int32) * (members > 1)
 
 
 def _shown(goal: fitness.Goal | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from swarmjax import families, models, optimizers, store
+from swarmjax.dials import Dial
 from swarmjax.fitness import Goal
 from swarmjax.goals import parse_goal
 from swarmjax.members import Recipe
@@ -68,7 +69,8 @@ class Setup(NamedTuple):
     """An experiment found fit to run, with everything it needs.
 
     `model` is the model's name, `goal` the experiment's as a function, if it has one; `notes` are
-    what is legal but hardly meant, in a line each.
+    what is legal but hardly meant, in a line each; `dials` numbers of goals and policies that may
+    be changed while the run goes on.
     """
 
     experiment: Experiment
@@ -79,6 +81,7 @@ class Setup(NamedTuple):
     model: str
     goal: Goal | None = None
     notes: tuple[str, ...] = ()
+    dials: Mapping[str, Dial] = {}
 
 
 def check(experiment: Experiment) -> Setup:
@@ -96,10 +99,10 @@ def check(experiment: Experiment) -> Setup:
     recipe = Recipe(space, _family(model, space, task), _optimizer(experiment, space))
     _check_genes(experiment, recipe)
     rounds = -(-experiment.budget // (experiment.members * experiment.round_steps))
-    notes = rehearse(recipe, task, policy, experiment.members, rounds)
+    notes, dials = rehearse(recipe, task, policy, experiment.members, rounds)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     label = model if isinstance(model, str) else models.name_of(model)
-    return Setup(experiment, task, policy, recipe, directory, label, goal, notes)
+    return Setup(experiment, task, policy, recipe, directory, label, goal, notes, dials)
 
 
 def builtin(name: str, model: str | None = None) -> Experiment:

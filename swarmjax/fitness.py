@@ -10,9 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from swarmjax.dials import dial
 from swarmjax.types import Array, Frame, InputError, namespace
 
 Goal = Callable[[Frame], Array]
+
+# Beyond it a weighted term might not be finite any more.
+_HEAVIEST = 1e9
 
 
 def metric(frame: Frame, name: str) -> Array:
@@ -133,6 +137,8 @@ def weighted(**weights: float) -> Goal:
     Raises:
         InputError: no weight, an unknown term or a weight that is not finite; when the goal is
             used, a metric that the task does not report.
+
+    Its weights are dials called `goal.accuracy` and so on, the same in all goals of a run.
     """
     if not weights:
         raise InputError(f"a goal needs at least one weight of {', '.join(TERMS)} or valid_*")
@@ -144,9 +150,8 @@ def weighted(**weights: float) -> Goal:
     def goal(frame: Frame) -> Array:
         total = np.zeros(frame.alive.shape, np.float32)
         for name, weight in weights.items():
-            total = total + weight * (
-                TERMS[name](frame) if name in TERMS else quantity(frame, name)
-            )
+            term = TERMS[name](frame) if name in TERMS else quantity(frame, name)
+            total = total + dial(frame, f"goal.{name}", weight, -_HEAVIEST, _HEAVIEST) * term
         return total
 
     goal.__name__ = f"weighted({', '.join(f'{k}={v}' for k, v in weights.items())})"

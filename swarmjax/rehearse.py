@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from itertools import islice, product
@@ -13,6 +14,7 @@ import numpy as np
 
 from swarmjax import chains, training
 from swarmjax.data import Data
+from swarmjax.dials import Dial
 from swarmjax.frames import first_frame
 from swarmjax.members import Member, Recipe, new_member
 from swarmjax.models import Architecture
@@ -27,7 +29,7 @@ _OUTPUTS, _STEPS = 64, 4
 
 def rehearse(
     recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], dict[str, Dial]]:
     """Traces networks, loss, metrics, a training step and the policy, computing nothing.
 
     Of a policy that runs on the host only `init` is called: an update may be costly.
@@ -40,7 +42,7 @@ def rehearse(
         rounds: that the budget is enough for.
 
     Returns:
-        What is odd about the policy, in a line each.
+        What is odd about the policy, in a line each, and its numbers that may be changed.
 
     Raises:
         InputError: one of them fails or returns something of the wrong shape or type.
@@ -111,14 +113,15 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
 
 def _check_policy(
     recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], dict[str, Dial]]:
     genome: Genome = {name: np.zeros(members, _type(gene)) for name, gene in recipe.space.genes}
     frame = first_frame(recipe, task, members, genome)
     links = [
         _tried(f"policy {link.name} fails", chains.trace, link, frame) for link in leaves(policy)
     ]
     chains.check_order(links, units=recipe.family.sizes is not None)
-    return tuple(chains.oddities(links, rounds))
+    dials = ChainMap(*(dict(link.dials) for link in links))
+    return tuple(chains.oddities(links, rounds)), dict(dials)
 
 
 def _type(gene: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from swarmjax import fitness
+from swarmjax.dials import dial
 from swarmjax.policy import children, generator, stateless
 from swarmjax.space import Choice, Gene, Range
 from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy
@@ -34,12 +37,13 @@ def perturb(factor: float = 1.2, resample: float = 0.25) -> Policy:
         coin_key, sample_key = jax.random.split(key)
         # All coins in one draw: every generator in a program takes its time to compile.
         coins = jax.random.uniform(coin_key, (2, len(frame.space.genes), members))
-        redraw, up = coins[0] < resample, coins[1] < 0.5
+        redraw, up = coins[0] < dial(frame, "perturb.resample", resample, 0.0, 1.0), coins[1] < 0.5
+        by = dial(frame, "perturb.factor", factor, 1.0, 100.0)
         drawn = frame.space.sample(sample_key, members)
         genome = dict(plan.genome)
         for i, (name, gene) in enumerate(frame.space.genes):
             if not gene.structural:
-                moved = _nudge(up[i], gene, genome[name], factor)
+                moved = _nudge(up[i], gene, genome[name], by)
                 explored = jnp.where(redraw[i], drawn[name], moved)
                 genome[name] = jnp.where(child, explored, genome[name])
         return plan._replace(genome=genome)
@@ -60,12 +64,13 @@ def resample(probability: float = 0.25) -> Policy:
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         child, members = children(plan), frame.alive.shape[0]
+        chance = dial(frame, "resample.probability", probability, 0.0, 1.0)
         coin_key, sample_key = jax.random.split(key)
         coins = jax.random.uniform(coin_key, (len(frame.space.genes), members))
         drawn, genome = frame.space.sample(sample_key, members), dict(plan.genome)
         for i, (name, gene) in enumerate(frame.space.genes):
             if not gene.structural:
-                redraw = child & (coins[i] < probability)
+                redraw = child & (coins[i] < chance)
                 genome[name] = jnp.where(redraw, drawn[name], genome[name])
         return plan._replace(genome=genome)
 
@@ -167,7 +172,7 @@ def _write_first(values: Genome, plan: Plan, frame: Frame) -> Plan:
     return plan._replace(genome=plan.genome | written)
 
 
-def _nudge(up: jax.Array, gene: Gene, value: Array, factor: float) -> Array:
+def _nudge(up: jax.Array, gene: Gene, value: Array, factor: Any) -> Array:
     if not isinstance(gene, Range):
         return value
     value = jnp.asarray(value)

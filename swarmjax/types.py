@@ -80,6 +80,8 @@ class Frame(NamedTuple):
         birth: `[N]` int32 unique number of the network in the slot.
         lineage: `[N]` int32 birth number of its oldest ancestor.
         space: the static `Space` of the genome; policies read ranges from it.
+        dials: name -> `[]` float32 number of a goal or policy that a person changed, NaN: nobody
+            did; read by `dials.dial`. Only the Frame that a policy gets has any.
     """
 
     round: Array
@@ -101,6 +103,7 @@ class Frame(NamedTuple):
     birth: Array
     lineage: Array
     space: Any
+    dials: Any = {}
 
 
 class Policy(NamedTuple):

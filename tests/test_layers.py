@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"types", "compiling", "ipc", "clock", "channels"},
-    set("space activations placement corpus data memory resources matching".split())
+    set("space activations placement corpus data memory resources matching dials".split())
     | {"records", "rabbit", "kafka", "spool"},
     {"models", "optimizers", "tasks", "convolution", "padded"}
     | {"directives", "parcels", "windows", "bus", "outbox"},
