@@ -52,6 +52,7 @@ class Grant(_Down, tag="grant", frozen=True, forbid_unknown_fields=True, kw_only
         genes: new values of the genes that the node obeys.
         start: from its own weights, from fresh ones, or from the `weights` that came before.
         request: of which weights, where it starts from some; else 0.
+        step: training steps behind those weights.
     """
 
     number: Whole
@@ -60,6 +61,7 @@ class Grant(_Down, tag="grant", frozen=True, forbid_unknown_fields=True, kw_only
     genes: Genes
     start: Literal["own", "fresh", "weights"]
     request: Whole = 0
+    step: Small = 0
 
 
 class Given(_Down, tag="weights", frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -45,6 +45,34 @@ def read_weights(
     return {path: _array(path, tensor) for path, tensor in tensors.items()}
 
 
+class Collector:
+    """Puts the parts of one parcel at a time together; a newer request replaces an older one."""
+
+    def __init__(self):
+        self._request, self._parts = -1, {}
+
+    def add(self, request: int, part: int, parts: int, data: bytes) -> list[bytes] | None:
+        """Keeps a part; returns all of them, in order, once they are complete.
+
+        Raises:
+            InputError: there is no such part, or it has another size than it must have.
+        """
+        if not part < parts <= -(-HEAVIEST // PART):
+            raise InputError(f"part {part} of {parts} of a parcel cannot be; refused")
+        if len(data) > PART or (len(data) < PART and part < parts - 1):
+            raise InputError(f"part {part} of {parts} of a parcel has {len(data)} bytes; refused")
+        if request < self._request:
+            return None
+        if request > self._request:
+            self._request, self._parts = request, {}
+        self._parts[part] = data
+        if len(self._parts) < parts:
+            return None
+        found = [self._parts[i] for i in sorted(self._parts)][:parts]
+        self._parts = {}
+        return found
+
+
 def _tensor(array: np.ndarray) -> Tensor:
     kind = array.dtype.newbyteorder("<")
     data = np.ascontiguousarray(array.astype(kind, copy=False)).tobytes()

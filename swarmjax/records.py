@@ -107,6 +107,7 @@ class Announce(_Up, tag="announce", frozen=True, forbid_unknown_fields=True, kw_
             each other's weights. Empty: it cannot.
         genes: name -> value, in the units of the swarm's space; choices: the option.
         obeys: those genes that it changes when told to.
+        step: training steps behind the weights it has now, 0 for fresh ones.
         parameters: how many weights it has.
         cost: floating-point operations of one training step, 0 if unknown.
         bytes: of its weights and optimizer state.
@@ -118,6 +119,7 @@ class Announce(_Up, tag="announce", frozen=True, forbid_unknown_fields=True, kw_
     weights: Shapes
     genes: Genes
     obeys: Annotated[tuple[Gene, ...], Meta(max_length=64)]
+    step: Small
     parameters: Small
     cost: Annotated[float, Meta(ge=0, le=1e30)]
     bytes: Annotated[float, Meta(ge=0, le=1e30)]
@@ -134,6 +136,7 @@ class Report(_Up, tag="report", frozen=True, forbid_unknown_fields=True, kw_only
 
     Attributes:
         grant: number of that grant.
+        started: what it really started from; its own weights, where those sent were of no use.
         steps: training steps taken.
         step: training steps behind the weights.
         loss: mean over the steps taken; NaN without any.
@@ -146,6 +149,7 @@ class Report(_Up, tag="report", frozen=True, forbid_unknown_fields=True, kw_only
     """
 
     grant: Whole
+    started: Literal["own", "fresh", "weights"]
     steps: Small
     step: Small
     loss: float
@@ -221,3 +225,35 @@ def decode(decoder, blob: bytes, most: int, what: str):
     # A nest of arrays exceeds the recursion, a number the range of floats.
     except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError) as error:
         raise InputError(f"{what} is refused: {one_line(error)}") from None
+
+
+def channel_up(swarm: str) -> str:
+    """The channel by which all nodes of a swarm are heard."""
+    return f"swarmjax.{check_name(swarm)}.up"
+
+
+def channel_down(swarm: str, node: str) -> str:
+    """The channel by which one node is told something."""
+    return f"swarmjax.{check_name(swarm)}.down.{check_name(node)}"
+
+
+def check_name(name: str) -> str:
+    """The name of a swarm or node; InputError unless it is fit to be one."""
+    try:
+        return msgspec.convert(name, Name)
+    except msgspec.ValidationError:
+        raise InputError(
+            f"the name {one_line(name)!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a "
+            "letter or digit"
+        ) from None
+
+
+def check_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """Validation metrics by name; InputError unless all are called `valid_...`."""
+    try:
+        return msgspec.convert(metrics, Annotated[dict[Metric, float], Meta(max_length=64)])
+    except msgspec.ValidationError:
+        names = one_line(", ".join(map(str, metrics)))
+        raise InputError(
+            f"metrics are called valid_loss, valid_f1 and the like; got {names}"
+        ) from None

@@ -67,7 +67,7 @@ class RabbitMQ:
                 [self._script], env=self._environment, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while time.monotonic() < until and self._process.poll() is None:
             with contextlib.suppress(OSError):
                 with socket.create_connection(("127.0.0.1", self.port), 1) as link:

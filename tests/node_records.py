@@ -12,14 +12,14 @@ def announce(**changes):
     given = {
         "framework": "pytorch 2", "layers": LAYERS, "connections": ((0, 1),),
         "weights": {"0.weight": (3, 2), "0.bias": (3,)}, "genes": {"learning_rate": 0.1},
-        "obeys": ("learning_rate",), "parameters": 9, "cost": 100.0, "bytes": 72.0,
+        "obeys": ("learning_rate",), "step": 0, "parameters": 9, "cost": 100.0, "bytes": 72.0,
     }  # fmt: skip
     return records.Announce(**MARK | STAMP | given | changes)
 
 
 def report(**changes):
     given = {
-        "grant": 1, "steps": 5, "step": 5, "loss": 0.5, "gradient_norm": 1.0,
+        "grant": 1, "started": "own", "steps": 5, "step": 5, "loss": 0.5, "gradient_norm": 1.0,
         "metrics": {"valid_loss": 0.6}, "finite": True, "seconds": 0.01,
     }  # fmt: skip
     return records.Report(**MARK | STAMP | given | changes)

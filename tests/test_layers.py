@@ -15,10 +15,10 @@ LAYERS = (
     set("space activations placement corpus data memory resources matching dials".split())
     | {"records", "rabbit", "kafka", "spool"},
     {"models", "optimizers", "tasks", "convolution", "padded"}
-    | {"directives", "parcels", "windows", "bus", "outbox"},
-    {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover", "inbox"},
-    {"families"},
-    {"similarity", "resize", "fitness", "policy", "cohorts"},
+    | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"},
+    {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"} | {"inbox", "recorder"},
+    {"families", "nodes", "peers"},
+    {"similarity", "resize", "fitness", "policy", "cohorts", "fleet"},
     {
         "members",
         "allocate",
@@ -34,7 +34,7 @@ LAYERS = (
         "succession",
         "chains",
     },
-    {"goals", "halving", "projection", "healing", "strain", "diversity", "evolve"},
+    {"goals", "node_trainer", "halving", "projection", "healing", "strain", "diversity", "evolve"},
     {"stacks", "training", "watch"},
     {"population", "telemetry", "store", "checkpoint", "presets"},
     {"lanes", "progress"},
@@ -45,7 +45,7 @@ LAYERS = (
     {"experiment"},
     {"result", "commands"},
     {"ensemble"},
-    {"run", "nodes", "islands"},
+    {"run", "islands"},
     {"cli"},
     {"__main__"},
 )

@@ -11,7 +11,7 @@ import swarmjax
 PACKAGE = Path(swarmjax.__file__).parent
 # What a training node in another framework imports.
 LIGHT = "errors clock ipc records directives parcels windows channels bus rabbit kafka".split()
-LIGHT += "spool outbox inbox".split()
+LIGHT += "spool outbox inbox listener recorder profiles usage nodes".split()
 
 
 def python(code):

@@ -67,3 +67,25 @@ def test_missing_parts_are_refused():
     parts = parcels.write_weights({"w": np.zeros(200_000)})
     with pytest.raises(InputError, match="refused"):
         parcels.read_weights(parts[:-1], {"w": (200_000,)})
+
+
+def test_parts_are_put_together_in_any_order():
+    collector, full = parcels.Collector(), bytes(PART)
+    assert collector.add(1, 2, 3, b"end") is None
+    assert collector.add(1, 0, 3, full) is None
+    assert collector.add(1, 0, 3, full) is None
+    assert collector.add(1, 1, 3, full) == [full, full, b"end"]
+    # A newer parcel replaces one that never became complete, and an older one is too late.
+    assert collector.add(2, 1, 2, b"two") is None
+    assert collector.add(3, 1, 2, b"three") is None
+    assert collector.add(2, 0, 2, full) is None
+    assert collector.add(3, 0, 2, full) == [full, b"three"]
+
+
+@pytest.mark.parametrize(
+    ("part", "parts", "data"),
+    [(1, 1, b""), (0, 10**6, bytes(PART)), (0, 2, b"short"), (1, 2, bytes(PART + 1))],
+)
+def test_parts_that_cannot_be_are_refused(part, parts, data):
+    with pytest.raises(InputError, match="refused"):
+        parcels.Collector().add(1, part, parts, data)

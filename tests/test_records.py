@@ -141,3 +141,15 @@ def test_texts_from_outside_become_one_short_line():
     assert len(one_line("x" * 10**6)) == 200
     assert one_line("x" * 200) == "x" * 200
     assert MARK["node"] in one_line(MARK)
+
+
+def test_channels_are_named_after_swarm_and_node():
+    assert records.channel_up("digits") == "swarmjax.digits.up"
+    assert records.channel_down("digits", "torch-0") == "swarmjax.digits.down.torch-0"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../a", "-a", "a" * 65, "a\n", "ä", None, 5])
+def test_names_are_checked(name):
+    with pytest.raises(InputError, match="must be 1 to 64") as caught:
+        records.channel_down("digits", name)
+    assert str(caught.value).isprintable()
