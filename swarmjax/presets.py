@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 
 from swarmjax import halving
-from swarmjax.allocate import proportional, uniform
+from swarmjax.allocate import softmax, uniform
 from swarmjax.bandits import bandit
 from swarmjax.evolve import exploit, regularised
 from swarmjax.fitness import Goal
@@ -17,13 +17,13 @@ from swarmjax.types import InputError, Policy
 
 
 def swarm(goal: Goal | None = None) -> Policy:
-    """Steps by accuracy and efficiency, exploit and perturb: the default.
+    """Most steps to the best, who are also copied, with other genes, over the worst: the default.
 
-    Tasks without `valid_accuracy` are judged as `fitness.accuracy` says. A goal decides both who
-    is copied and who trains.
+    Population Based Training (Jaderberg et al. 2017) whose steps follow a softmax (Boltzmann
+    selection, Goldberg 1990) so sharp that about a sixteenth of the swarm takes most of them. A
+    goal decides both who is copied and who trains.
     """
-    steps = proportional(accuracy=0.7, efficiency=0.3) if goal is None else proportional(goal)
-    return chain(exploit(goal=goal), steps, perturb())
+    return chain(exploit(goal=goal), softmax(temperature=0.25, floor=0.0, goal=goal), perturb())
 
 
 def pbt(goal: Goal | None = None) -> Policy:

@@ -135,7 +135,7 @@ def test_grants_that_are_overwritten_are_told(first):
     ("policy", "late"),
     [
         (presets.pbt(), "exploit"),
-        (presets.swarm(), "exploit, proportional"),
+        (presets.swarm(), "exploit, softmax"),
         (presets.successive_halving(), "successive_halving"),
         (presets.random_search(), None),
         (presets.grid_search(), None),

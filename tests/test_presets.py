@@ -12,7 +12,7 @@ nan = np.nan
 def test_names_say_the_chain():
     assert preset("swarm").name == (
         "chain(exploit(fraction=0.2, structure='inherit'), "
-        "proportional(accuracy=0.7, efficiency=0.3), perturb(factor=1.2, resample=0.25))"
+        "softmax(temperature=0.25, floor=0.0, cap=16.0), perturb(factor=1.2, resample=0.25))"
     )
     assert preset("pbt").name.startswith("chain(exploit(")
     assert preset("random_search").name == "chain(uniform(), random())"
@@ -37,7 +37,7 @@ def test_a_goal_goes_to_every_policy_that_takes_one(frames, decide):
     frame = frames([0.1, 0.9, 0.1, 0.9], metrics=gain, round=9, remaining=1000)
     plan = decide(preset("swarm", goal), frame)
     assert plan.parent.tolist() == [0, 1, 2, 2]
-    assert plan.steps.tolist() == [250, 83, 334, 333]
+    assert plan.steps.sum() == 1000 and plan.steps[[2, 3]].min() > 400
     assert decide(preset("pbt", goal), frame).parent[3] == 2
     for name in ("successive_halving", "hyperband", "pb2", "regularised_evolution"):
         assert "goal=weighted(valid_gain=1.0)" in preset(name, goal).name
@@ -82,16 +82,19 @@ def test_every_preset_survives_deaths(frames, decide, name):
     assert (plan.fresh == revived).all() and plan.steps.sum() == 1000 * revived
 
 
-def test_swarm_grants_more_to_the_better_of_equally_costly(frames, decide):
-    steps = decide(preset("swarm"), frames([0.2, 0.4, 0.6, 0.8])).steps
-    # The worst slot will hold a copy of the best.
-    assert steps[1] < steps[2] < steps[3] and abs(steps[3] - steps[0]) <= 1
+def test_swarm_grants_most_to_the_best_and_copies_them(frames, decide):
+    plan = decide(preset("swarm"), frames(np.linspace(0.1, 0.9, 10), round=1, quota=1000))
+    # The two worst are copies of two of the best.
+    assert np.isin(plan.parent[:2], [8, 9]).all() and plan.parent[2:].tolist() == [*range(2, 10)]
+    assert plan.steps.sum() == 1000 and (np.diff(plan.steps[2:]) >= 0).all()
+    assert plan.steps[plan.parent >= 8].sum() > 900
 
 
-def test_swarm_grants_more_to_the_cheaper_of_equally_good(frames, decide):
-    frame = frames([0.5, 0.5, 0.5, 0.1], cost=jnp.array([1e6, 1e3, 1e6, 1e6]))
-    steps = decide(preset("swarm"), frame).steps
-    assert steps[1] > steps[0]
+def test_swarm_pursues_the_goal_it_is_given(frames, decide):
+    frame = frames([0.9, 0.5, 0.2, 0.1], round=1, quota=900, remaining=1800)
+    rarely = fitness.weighted(valid_accuracy=-1.0)
+    steps = decide(preset("swarm", goal=rarely), frame).steps
+    assert min(steps[3], steps[0]) > 10 * max(steps[1], steps[2])
 
 
 def test_unknown_preset_lists_the_known():
