@@ -15,13 +15,14 @@ from paper.anomalies import anomalies
 from paper.benchmark import benchmark
 from paper.known import noise, toy
 from paper.measure import Row
-from paper.searches import breeding, ensembles, searches
+from paper.searches import breeding, ensembles, others, searches
 
 ROWS: dict[str, Row] = {
     "toy": toy(),
     "quadratic": noise(),
     "searches": searches(),
     "ensembles": ensembles(),
+    "others": others(),
     "breeding": breeding(),
     "anomalies": anomalies(),
     "lcbench": lcbench_searches.searches(),

@@ -109,6 +109,8 @@ def test_rows_reckon_gains_from_paired_outcomes(monkeypatch, tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".png"}
     better, _ = searches.ensembles().measure(True)
     assert better == {"ensemble-better": 3}
+    nothing, table = searches.others().measure(True)
+    assert nothing == {} and set(table["teacher"]["gains"]) == set(searches.OTHERS)
     nothing, table = searches.breeding().measure(True)
     assert nothing == {} and set(table["teacher"]["gains"]) == set(searches.BREEDING)
 
