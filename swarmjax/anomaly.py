@@ -11,7 +11,7 @@ threshold (`THRESHOLDS`):
 - advisory, from what a round showed: `vanished`, orders of magnitude of the gradient norm below the
   swarm's median; `outlier`, robust z-score of the log loss in the swarm (Iglewicz and Hoaglin
   1993); `gap`, the log ratio of validation to training loss while the former rises by a tenth and
-  the latter falls;
+  the latter falls; `dead`, the share of hidden units that make no difference between examples;
 - of resources, see `strain`: `slow`, the log step time of the program it trains in, in standard
   deviations above its moving average; `memory`, its growth as a share, which no member of a process
   can be blamed for: events tell of it, no Frame.
@@ -39,6 +39,7 @@ THRESHOLDS = {
     "gap": 1.1,
     "slow": 4.0,
     "memory": 0.2,
+    "dead": 0.5,
 }
 KINDS = tuple(THRESHOLDS)
 # The kinds that `observe` watches; the others need the swarm or the validation data.
@@ -118,6 +119,7 @@ _MEANING = {
     "gap": "validation loss rises while training loss falls",
     "slow": "its steps take longer and longer",
     "memory": "its memory keeps growing",
+    "dead": "most of its hidden units are dead",
 }
 
 
@@ -228,6 +230,8 @@ def assess(before: Frame, frame: Frame) -> dict[str, Array]:
     deviation = xp.maximum(_median(xp.abs(loss - centre), trained) / 0.6745, _QUIET)
     values = {"vanished": _median(norm, trained) - norm, "outlier": (loss - centre) / deviation}
     values["gap"] = _gap(before, frame, trained)
+    if "valid_dead_units" in frame.metrics:
+        values["dead"] = frame.metrics["valid_dead_units"]
     return {kind: xp.where(trained, value, 0.0) for kind, value in values.items()}
 
 

@@ -17,7 +17,7 @@ from swarmjax.models import Architecture, architectures
 from swarmjax.population import Swarm
 from swarmjax.space import Choice
 from swarmjax.tasks import Task
-from swarmjax.training import probed
+from swarmjax.training import measures, probed
 from swarmjax.types import Array, Frame, Genome, Plan
 
 
@@ -44,7 +44,7 @@ def first_frame(recipe: Recipe, task: Task, members: int, genome: Genome) -> Fra
     unknown = np.full(members, np.nan, np.float32)
     zeros, none = np.zeros(members, np.int32), np.full(members, -1, np.int32)
     zero = np.zeros((), np.int32)
-    metrics = {f"valid_{name}": unknown for name in ("loss", *task.metrics)}
+    metrics = {f"valid_{name}": unknown for name in measures(recipe, task)}
     parameters, size = network_sizes(recipe, genome)
     return Frame(
         round=zero, quota=zero, remaining=zero, loss=unknown, metrics=metrics,

@@ -26,7 +26,7 @@ from swarmjax.placement import Layout
 from swarmjax.population import Swarm
 from swarmjax.space import Choice
 from swarmjax.tasks import Task
-from swarmjax.training import evaluate, probed, step
+from swarmjax.training import evaluate, measures, probed, step
 from swarmjax.types import Array, Genome, Key
 from swarmjax.watch import Series, watch
 
@@ -211,7 +211,7 @@ def train_lane(
         split = jax.tree.map(lambda a: a.reshape(-1, layout.chunk, *a.shape[2:]), mine)
         run = partial(_train_chunk, recipe, task, layout.mesh, container, shared)
         shape = split[1].shape
-        nothing = _blank(task, shape), jnp.zeros((*shape, DECK))
+        nothing = _blank(recipe, task, shape), jnp.zeros((*shape, DECK))
         out = _walk(run, split, count[0], (nothing[0], Series(nothing[1], nothing[1])))
         return jax.tree.map(lambda a: a.reshape(1, -1, *a.shape[2:]), out)
 
@@ -246,10 +246,10 @@ def _walk(run, chunks, count, blank):
     return jax.lax.fori_loop(0, count, body, (members, *blank))
 
 
-def _blank(task: Task, shape: tuple[int, ...]) -> Report:
+def _blank(recipe: Recipe, task: Task, shape: tuple[int, ...]) -> Report:
     """A report of zeros; made by hand, since tracing a chunk for its shapes would take as long."""
     zeros = jnp.zeros(shape)
-    metrics = {name: zeros for name in ("loss", *task.metrics)}
+    metrics = {name: zeros for name in measures(recipe, task)}
     descriptor = jnp.zeros((*shape, *probed(task)), jnp.float16)
     return Report(zeros, zeros, metrics, jnp.zeros(shape, bool), descriptor)
 
@@ -279,7 +279,7 @@ def _train_chunk(recipe, task, mesh, container, shared, mine) -> tuple[Member, R
     begun = members, zero, zero, Series(empty, empty)
     members, loss, norm, series = jax.lax.fori_loop(0, jnp.max(steps), body, begun)
     score = jax.vmap(partial(evaluate, recipe, task, container, valid, deepest=deepest))
-    nothing = _blank(task, steps.shape)
+    nothing = _blank(recipe, task, steps.shape)
     blank = nothing.metrics, nothing.finite, nothing.descriptor
     metrics, finite, descriptor = jax.lax.cond(last, score, lambda *_: blank, genome, members)
     finite &= jnp.isfinite(loss) & jnp.isfinite(norm)

@@ -82,6 +82,10 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
     def layers(box, numbers):
         return sizes(box, numbers).depth
 
+    def dead(box, variables, x, numbers):
+        activation = one_of(names, numbers.get("activation", 0))
+        return _dead(variables["params"], x, *sizes(box, numbers)[:2], activation)
+
     def crop(variables, architecture):
         return {"params": _crop_dense(variables["params"], _own(architecture), outputs)}
 
@@ -96,8 +100,9 @@ def mlp(space: Space, features: int, outputs: int) -> Family:
     genes = frozenset(("depth", "width", "activation"))
     flops, parameters = partial(_flops, features, outputs), partial(_parameters, features, outputs)
     return Family(
-        init, apply, _contain, _cover, flops, parameters, crop, build, genes, sizes, layers, True
-    )
+        init, apply, _contain, _cover, flops, parameters, crop, build, genes, sizes, layers,
+        copies=True, dead=dead,
+    )  # fmt: skip
 
 
 def _own(architecture) -> Box:
@@ -151,6 +156,15 @@ def _forward(params, x, depth, deepest, activation):
         else:
             x = jax.lax.cond(i < deepest, layer, lambda x: x, x)
     return x @ params["head"]["kernel"] + params["head"]["bias"][None]
+
+
+def _dead(params, x, depth, width, activation):
+    x, alike = x.reshape(x.shape[0], -1).astype(jnp.float32), 0
+    for i in range(len(params) - 1):
+        x = _layer(params[f"Dense_{i}"], depth, activation, i, x)
+        own = (i < depth) & (jnp.arange(x.shape[1]) < width)
+        alike += jnp.sum(own & jnp.all(x == x[:1], axis=0))
+    return alike / (depth * width)
 
 
 def _layer(params, depth, activation, i, x):

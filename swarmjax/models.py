@@ -64,6 +64,7 @@ class Family(NamedTuple):
     sizes: Callable[[Any, Numbers], Sizes] | None
     layers: Callable[[Any, Numbers], Any] | None
     copies: bool = False
+    dead: Callable[[Any, Variables, jax.Array, Numbers], jax.Array] | None = None
 
 
 class Sizes(NamedTuple):

@@ -244,10 +244,16 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1] / 16.0, table[:, -1].astype(int)
 
 
+# Measured in any case.
+_TAKEN = ("loss", "dead_units")
+
+
 def _check_names(metrics: Mapping[str, Measure]) -> None:
     for name in metrics:
-        if not (name.isidentifier() and name.isascii()) or name == "loss":
-            raise InputError(f"metric name {name!r} must be an identifier other than 'loss'")
+        if not (name.isidentifier() and name.isascii()) or name in _TAKEN:
+            raise InputError(
+                f"metric name {name!r} must be an identifier other than {' and '.join(_TAKEN)}"
+            )
 
 
 def measure(task: Task, outputs: Array, y: Array) -> dict[str, jax.Array]:

@@ -65,7 +65,8 @@ def evaluate(
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """One member's loss and metrics on `data`, whether it is finite, and what describes it.
 
-    Finite are its loss and its weights. It is described `[P, C]` by the first outputs.
+    Finite are its loss and its weights. It is described `[P, C]` by the first outputs. The metric
+    `dead_units` is the share of hidden units that make no difference between those examples.
     """
     numbers = recipe.space.numbers(genome)
 
@@ -74,6 +75,9 @@ def evaluate(
 
     made = in_parts(outputs, data.x, EVALUATED * task.batch)
     scores = measure(task, made, data.y)
+    if recipe.family.dead is not None:
+        probes = data.x[: probed(task)[0]]
+        scores["dead_units"] = recipe.family.dead(container, member.variables, probes, numbers)
     leaves = jax.tree.leaves((member.variables, scores["loss"]))
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
     return scores, finite, _describe(task, made)
@@ -97,6 +101,11 @@ def in_parts(function: Callable[[Array], jax.Array], x: Array, size: int) -> jax
     filled = jnp.concatenate([x, x[: parts * size - len(x)]])
     outputs = jax.lax.map(function, filled.reshape(parts, size, *x.shape[1:]))
     return outputs.reshape(-1, *outputs.shape[2:])[: len(x)]
+
+
+def measures(recipe: Recipe, task: Task) -> tuple[str, ...]:
+    """Names of what `evaluate` measures."""
+    return ("loss", *task.metrics, *(("dead_units",) if recipe.family.dead else ()))
 
 
 def probed(task: Task) -> tuple[int, int]:

@@ -110,6 +110,18 @@ def test_those_not_active_are_left_as_they_are(losses, norms, active):
     assert not flags.alarm[still].any() and not detector.level[still].any()
 
 
+def test_most_units_dead_is_an_advice(frames):
+    frame = frames([0.5] * 3, metrics={"valid_dead_units": np.asarray([0.5, 0.51, 1.0])})
+    bit = anomaly.bits(["dead"])
+    assert (np.asarray(anomaly.alarms(frame, frame)) & bit).tolist() == [0, bit, bit]
+    # Whoever did not train is not told of again.
+    idle = frame._replace(steps=np.asarray([9, 0, 9], np.int32))
+    after = idle._replace(alarm=anomaly.alarms(frame, idle))
+    assert (np.asarray(after.alarm) & bit).tolist() == [0, 0, bit]
+    (event,) = anomaly.events(frame, after)
+    assert event.member == 2 and "hidden units are dead at step" in event.text
+
+
 @given(values, values)
 def test_jit_agrees(losses, norms):
     detector, active = anomaly.init(3), jnp.asarray([True, True, False])

@@ -87,7 +87,7 @@ def test_before_the_first_round_everyone_lives_and_nothing_is_known():
     assert frame.alive.all() and (frame.birth == -1).all() and (frame.lineage == -1).all()
     unknown = (frame.loss, frame.gradient_norm, frame.seconds, *frame.metrics.values())
     assert all(np.isnan(values).all() and values.shape == (N,) for values in unknown)
-    assert set(frame.metrics) == {"valid_loss", "valid_accuracy"}
+    assert set(frame.metrics) == {"valid_loss", "valid_accuracy", "valid_dead_units"}
     assert frame.steps.sum() == frame.total_steps.sum() == frame.round == 0
 
 

@@ -229,3 +229,20 @@ def test_parameters_are_counted():
     for container in (BIG, Box(1, 2), Box(2, 16)):
         made = jax.eval_shape(lambda c=container: FAMILY.init(jax.random.key(0), c, numbers))
         assert FAMILY.parameters(container) == sum(leaf.size for leaf in jax.tree.leaves(made))
+
+
+@pytest.mark.parametrize("box", [Box(2, 3), BIG])
+def test_dead_units_are_those_that_make_no_difference(box):
+    """Of two layers of three units; what pads them does not count."""
+    numbers = {"activation": NAMES.index("relu"), "depth": 2, "width": 3}
+    variables = FAMILY.init(KEYS[0], box, numbers)
+    params = variables["params"]
+    alive = jnp.zeros(box.width).at[:3].set(100.0)
+    for name in ("Dense_0", "Dense_1"):
+        params[name]["bias"] = alive
+    share = jax.jit(lambda p: FAMILY.dead(box, {"params": p}, X, numbers))
+    assert share(params) == 0.0
+    params["Dense_0"]["bias"] = alive.at[1].set(-1e3)
+    assert share(params) == pytest.approx(1 / 6)
+    params["Dense_1"]["bias"] = jnp.full(box.width, -1e6)
+    assert share(params) == pytest.approx(4 / 6)
