@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from swarmjax import families, models, optimizers, store
+from swarmjax import families, models, optimizers, records, store
+from swarmjax.bus import open_bus
 from swarmjax.dials import Dial
 from swarmjax.fitness import Goal
 from swarmjax.goals import parse_goal
@@ -48,6 +49,11 @@ class Experiment:
         storage: keeps members on the `device` or in the memory of the `host`, from where they visit
             the devices a lane at a time; `auto` takes the host only where devices are too small.
         ensemble: most votes of the ensemble that is chosen at the end; 0 for none, and no soup.
+        nodes: how many of the members, the last ones, are trained by nodes that join over the bus;
+            the run begins when they are there. The best network is one of the others.
+        bus: URL of the message queue, see `channels`; None for that of the environment. Without
+            nodes none is needed.
+        swarm: name by which nodes find the run.
     """
 
     task: Task | str
@@ -63,6 +69,10 @@ class Experiment:
     seed: int = 0
     storage: str = "auto"
     ensemble: int = 5
+    nodes: int = 0
+    # It may hold a password.
+    bus: str | None = field(default=None, repr=False)
+    swarm: str = "swarm"
 
 
 class Setup(NamedTuple):
@@ -228,6 +238,16 @@ def _check_numbers(experiment: Experiment) -> None:
             f"budget {experiment.budget} cannot give {experiment.members} members one step each; "
             "raise budget or lower members"
         )
+    _check_nodes(experiment)
+
+
+def _check_nodes(experiment: Experiment) -> None:
+    nodes, most = experiment.nodes, experiment.members - 1
+    if not _whole(nodes) or not 0 <= nodes <= most:
+        raise InputError(f"nodes must be from 0 to {most}, one less than members, got {nodes!r}")
+    records.check_name(experiment.swarm)
+    if nodes:
+        open_bus(experiment.bus)
 
 
 def _whole(value: Any) -> bool:

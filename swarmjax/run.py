@@ -22,6 +22,7 @@ from swarmjax.compiling import QUICK, Watch
 from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
+from swarmjax.mixed import Mixed, with_nodes
 from swarmjax.policy import PlanError, check_plan, guarded, keep
 from swarmjax.result import Best, describe_best, main_metric, score_on, stored_best
 from swarmjax.succession import lineages
@@ -43,7 +44,7 @@ class Result(NamedTuple):
         soup: the mean of the last round's best network and its relatives; None as before.
         frame: the last Frame.
         directory: where everything is stored.
-        trainer: holds the weights of all members; `trainer.network(slot, frame.genome)`.
+        trainer: holds the weights of all members but nodes; `trainer.network(slot, frame.genome)`.
     """
 
     best: Best
@@ -51,7 +52,7 @@ class Result(NamedTuple):
     soup: Soup | None
     frame: Frame
     directory: Path
-    trainer: LocalTrainer
+    trainer: LocalTrainer | Mixed
 
 
 def run(
@@ -77,13 +78,15 @@ def run(
     prepare_jax()
     setup = check(experiment)
     begun = begin(setup)
-    begun[0].check_memory(begun[1].genome)
+    local = setup.experiment.members - setup.experiment.nodes
+    begun[0].check_memory({name: values[:local] for name, values in begun[1].genome.items()})
     display = display or progress.Silent()
     writer = store.create(setup.directory, _config(setup), setup.recipe.space)
     watch = Watch(display.compiling)
     with contextlib.closing(writer), _reported(writer), _alive(writer), display, watch:
         started(setup.directory)
-        return _Loop(setup, begun, writer, display, watch).run()
+        with _joined(setup, begun, writer, display) as trainer:
+            return _Loop(setup, (trainer, begun[1]), writer, display, watch).run()
 
 
 def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrainer, Frame]:
@@ -100,6 +103,8 @@ def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrai
     if experiment.directory is None:
         raise InputError("replay needs the directory of the run")
     reader = store.open_run(experiment.directory)
+    if experiment.nodes:
+        raise InputError("a run with nodes cannot be replayed: they train elsewhere")
     setup = check(replace(experiment, directory=None))
     _check_same_run(setup, reader)
     trainer, frame = begin(setup, Choices.from_json(reader.engine()))
@@ -129,7 +134,7 @@ class _Loop:
     def __init__(
         self,
         setup: Setup,
-        begun: tuple[LocalTrainer, Frame],
+        begun: tuple[LocalTrainer | Mixed, Frame],
         writer: store.Writer,
         display: progress.Display,
         watch: Watch,
@@ -201,8 +206,9 @@ class _Loop:
 
         Whoever keeps within the limits of the goal comes before everyone who does not.
         """
-        scores = np.asarray(fitness.worst_if_dead(fitness.default(self._frame), self._frame))
-        within = fitness.feasible(self._setup.goal, self._frame) & np.isfinite(scores)
+        frame = self._held()
+        scores = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
+        within = fitness.feasible(self._setup.goal, frame) & np.isfinite(scores)
         member = int(np.where(within | ~within.any(), scores, -np.inf).argmax())
         if not np.isfinite(scores[member]):
             return
@@ -213,6 +219,12 @@ class _Loop:
         best = describe_best(self._setup, self._frame, member, network)
         self._best = worth, network, best
         self._writer.best(*stored_best(best))
+
+    def _held(self) -> Frame:
+        """The Frame without the nodes, whose networks are not held here."""
+        experiment, alive = self._setup.experiment, self._frame.alive
+        local = np.arange(experiment.members) < experiment.members - experiment.nodes
+        return self._frame._replace(alive=alive & local)
 
     def _watch_memory(self) -> None:
         """Tells of memory that keeps growing: that of this process, and that on accelerators."""
@@ -253,11 +265,11 @@ class _Loop:
 
     def _together(self) -> tuple[Ensemble | None, Soup | None]:
         """What the members of the last round are worth together, written down."""
-        size = self._setup.experiment.ensemble
-        if not size or not ranked(self._setup, self._frame):
+        size, frame = self._setup.experiment.ensemble, self._held()
+        if not size or not ranked(self._setup, frame):
             return None, None
-        ensemble = choose_ensemble(self._setup, self._trainer, self._frame, size)
-        soup = choose_soup(self._setup, self._trainer, self._frame)
+        ensemble = choose_ensemble(self._setup, self._trainer, frame, size)
+        soup = choose_soup(self._setup, self._trainer, frame)
         self._event("ensemble", str(ensemble))
         self._event("soup", str(soup))
         return ensemble, soup
@@ -299,7 +311,8 @@ def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, F
     """The trainer and the Frame before the first round."""
     experiment = setup.experiment
     trainer = LocalTrainer(
-        setup.recipe, setup.task, members=experiment.members, budget=experiment.budget,
+        setup.recipe, setup.task, members=experiment.members - experiment.nodes,
+        budget=experiment.budget,
         seed=experiment.seed, storage=experiment.storage, choices=choices,
     )  # fmt: skip
     genome = setup.recipe.space.draw(experiment.seed, experiment.members)
@@ -342,6 +355,22 @@ def _config(setup: Setup) -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in packages},
         "started": time.time(),
     }
+
+
+def _joined(
+    setup: Setup, begun: tuple[LocalTrainer, Frame], writer: store.Writer, display: progress.Display
+) -> contextlib.AbstractContextManager[LocalTrainer | Mixed]:
+    """The trainer together with the nodes of the run, if it has any."""
+    experiment = setup.experiment
+
+    def tell(text: str) -> None:
+        writer.event(writer.rounds, "node", text)
+        display.note(text)
+
+    return with_nodes(
+        begun[0], setup.recipe.space, (experiment.members - experiment.nodes, experiment.nodes),
+        setup.directory, bus=experiment.bus, swarm=experiment.swarm, tell=tell,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

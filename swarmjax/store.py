@@ -45,7 +45,8 @@ CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER N
 class Event(NamedTuple):
     """Something that happened.
 
-    `kind` is one of started, note, compiled, died, best, finished, failed, or of `anomaly.KINDS`.
+    `kind` is one of started, note, compiled, node, died, best, finished, failed, or of
+    `anomaly.KINDS`.
     """
 
     id: int
@@ -83,10 +84,10 @@ class Status(NamedTuple):
 
 
 class Writer:
-    """The one writer of a run directory; made by `create`."""
+    """The one writer of a run directory; made by `create`. `rounds` are stored so far."""
 
     def __init__(self, directory: Path, database: sqlite3.Connection):
-        self.directory = directory
+        self.directory, self.rounds = directory, 0
         self._database = database
         # Cohorts report from several threads, which one transaction must not mix.
         self._lock = threading.Lock()
@@ -97,6 +98,7 @@ class Writer:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         _replace(path, buffer.getvalue())
+        self.rounds = round
 
     def plan(self, round: int, table: pa.Table) -> None:
         """Stores the Plan that a round is about to follow."""

@@ -7,7 +7,7 @@ network lives there. A network has a `birth` number that is never used twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +104,14 @@ class Frame(NamedTuple):
     lineage: Array
     space: Any
     dials: Any = {}
+
+
+class Trainer(Protocol):
+    """Whoever trains members: on this host, or elsewhere."""
+
+    def round(self, plan: Plan, frame: Frame) -> Frame:
+        """Follows `plan` from the state that `frame` showed, and shows the state afterwards."""
+        ...
 
 
 class Policy(NamedTuple):

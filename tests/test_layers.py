@@ -41,7 +41,7 @@ LAYERS = (
     {"capacity", "frames", "trial"},
     {"pace"},
     {"train"},
-    {"rehearse"},
+    {"rehearse", "mixed"},
     {"experiment"},
     {"result", "commands"},
     {"ensemble"},
