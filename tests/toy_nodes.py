@@ -29,7 +29,7 @@ class Toy:
 
     def _run(self):
         try:
-            for job in self.node.jobs(60):
+            for job in self.node.jobs(600):
                 self._do(job)
         except Exception as error:
             self.error = error

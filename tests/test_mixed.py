@@ -1,0 +1,144 @@
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+from conftest import make_frame
+from toy_nodes import Toy
+
+import swarmjax as sj
+from swarmjax import mixed, store
+from swarmjax.bus import open_bus
+from swarmjax.crossover import OPERATORS
+from swarmjax.inbox import Inbox
+from swarmjax.mixed import joined_frame, part_of, part_of_plan
+from swarmjax.policy import keep
+
+HERE, THERE = slice(0, 3), slice(3, 5)
+
+
+def frame_of(alive=(True,) * 5, **changes):
+    return make_frame([0.1, 0.2, 0.3, 0.4, 0.5], alive=list(alive), **changes)
+
+
+def plan_of(frame, **changes):
+    return keep(frame)._replace(**{name: np.asarray(value) for name, value in changes.items()})
+
+
+def test_each_part_numbers_its_members_from_zero():
+    frame = frame_of()
+    plan = plan_of(frame, parent=[1, 1, 0, 4, 4], steps=[1, 2, 3, 4, 5], mate=[0, 2, 2, 3, 3])
+    here, there = part_of_plan(plan, frame, HERE), part_of_plan(plan, frame, THERE)
+    assert here.parent.tolist() == [1, 1, 0] and there.parent.tolist() == [1, 1]
+    assert here.mate.tolist() == [0, 2, 2] and there.mate.tolist() == [0, 0]
+    assert (here.steps.tolist(), there.steps.tolist()) == ([1, 2, 3], [4, 5])
+    assert len(there.genome["width"]) == 2
+
+
+def test_weights_do_not_cross_between_the_parts():
+    frame = frame_of(alive=[True, False, True, True, False])
+    average = OPERATORS.index("average")
+    plan = plan_of(
+        frame, parent=[4, 4, 0, 0, 2], mate=[0, 1, 4, 3, 4], operator=[average] * 3 + [0, 0]
+    )
+    here, there = part_of_plan(plan, frame, HERE), part_of_plan(plan, frame, THERE)
+    assert here.parent.tolist() == [0, 1, 0] and there.parent.tolist() == [0, 1]
+    # The dead have no weights of their own to carry on with.
+    assert here.fresh.tolist() == [False, True, False] and there.fresh.tolist() == [False, True]
+    # Without its mate a child is its parent.
+    assert here.mate.tolist() == [0, 1, 2]
+    assert here.operator.tolist() == [0, 0, 0]
+
+
+def test_births_of_both_parts_are_told_apart_and_found_again():
+    frame = frame_of(birth=[0, 2, -1, 1, 5], lineage=[0, 0, -1, 1, 1])
+    here, there = part_of(frame, HERE, 0), part_of(frame, THERE, 1)
+    assert here.birth.tolist() == [0, 1, -1] and there.birth.tolist() == [0, 2]
+    again = joined_frame(frame, (here, there))
+    assert again.birth.tolist() == [0, 2, -1, 1, 5]
+    assert again.lineage.tolist() == [0, 0, -1, 1, 1]
+
+
+def test_parts_make_a_whole_again():
+    frame = frame_of(steps=[1, 2, 3, 4, 5], birth=[0, 2, 4, 1, 3])
+    whole = joined_frame(frame, (part_of(frame, HERE, 0), part_of(frame, THERE, 1)))
+    for name in ("loss", "steps", "alive", "cost", "descriptor"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(frame, name))
+    np.testing.assert_array_equal(whole.metrics["valid_accuracy"], frame.metrics["valid_accuracy"])
+    np.testing.assert_array_equal(whole.genome["width"], frame.genome["width"])
+    assert whole.remaining == frame.remaining - 15
+
+
+SPACE = sj.Space(learning_rate=sj.log_uniform(0.01, 1.0), width=sj.structure(8, 16))
+
+
+def setting(directory, **changes):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4))
+    task = sj.tasks.arrays(x, (x.sum(axis=1) > 0).astype(int), batch=16)
+    given = {"task": task, "space": SPACE, "members": 6, "budget": 240, "round_steps": 10}
+    given |= {"policy": sj.chain(sj.softmax(), sj.exploit()), "nodes": 2, "swarm": "s"}
+    return sj.Experiment(**given | {"directory": directory} | changes)
+
+
+def test_one_run_of_vectorised_members_and_nodes(tmp_path):
+    url = f"local:{tmp_path}"
+    toys = []
+
+    def join():
+        # Not before the run listens: its bus is there all the same.
+        toys.extend(Toy(open_bus(url), tmp_path, name) for name in "ab")
+
+    threading.Timer(0.5, join).start()
+    result = sj.run(setting(tmp_path / "run", bus=url))
+    for toy in toys:
+        assert not any(True for _ in toy.node.jobs(10)), "it was not told to stop"
+        toy.close()
+        assert toy.jobs[0].start == "fresh"
+    assert result.frame.remaining == 0
+    assert result.best.member < 4
+    reader = store.open_run(tmp_path / "run")
+    rows = reader.frames().to_pandas()
+    assert rows.steps.sum() == 240
+    assert rows.groupby("round").member.apply(list).tolist() == [[*range(6)]] * len(reader.rounds())
+    nodes = rows[rows.member >= 4]
+    assert nodes.steps.sum() == sum(job.steps for toy in toys for job in toy.jobs) > 0
+    assert nodes.alive.all() and (nodes.width == 16).all()
+    assert set(nodes.birth % 2) == {1} and set(rows[rows.member < 4].birth % 2) == {0}
+    told = [event.text for event in reader.events() if event.kind == "node"]
+    assert {"node a joins as member", "node b joins as member"} <= {t[:22] for t in told}
+    reader.close()
+    inbox = Inbox(tmp_path / "run" / "inbox.db")
+    assert set(inbox.windows()["node"].to_pylist()) == {"a", "b"}
+    assert inbox.refused == 0
+    inbox.close()
+    with pytest.raises(sj.InputError, match="cannot be replayed"):
+        sj.replay(setting(tmp_path / "run", bus=url))
+
+
+def test_nodes_that_do_not_come_are_an_error_that_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(mixed, "JOINING", 0.2)
+    with pytest.raises(sj.InputError, match="only 0 of 2 nodes have joined"):
+        sj.run(setting(tmp_path / "run", bus="local:nobody"))
+    with contextlib.closing(store.open_run(tmp_path / "run")) as reader:
+        assert reader.status().state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"nodes": 6}, "nodes must be from 0 to 5"),
+        ({"nodes": -1}, "nodes must be"),
+        ({"nodes": True}, "nodes must be"),
+        ({"bus": "redis://x"}, "a bus begins with"),
+        ({"swarm": "a b"}, "the name"),
+    ],
+)
+def test_bad_settings_of_nodes_are_refused_before_anything_is_written(tmp_path, changes, reason):
+    with pytest.raises(sj.InputError, match=reason):
+        sj.run(setting(tmp_path / "run", **{"bus": "local:x"} | changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_experiment_does_not_show_its_bus(tmp_path):
+    assert "secret" not in repr(setting(tmp_path, bus="amqp://me:secret@host"))
