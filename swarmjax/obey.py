@@ -120,7 +120,7 @@ def _steps(
     if (able & ~still).any():
         able, weight = able & ~still, weight * ~still
     if np.array_equal(weight, plan.steps):
-        return plan.steps
+        return np.asarray(plan.steps)
     return _integer_shares(weight if weight.any() else able.astype(float), total)
 
 

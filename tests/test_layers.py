@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
     {"errors"},
-    {"types", "compiling", "ipc", "clock", "channels"},
+    {"types", "compiling", "ipc", "clock", "channels", "steering"},
     set("space activations placement corpus data memory resources matching dials".split())
-    | {"records", "rabbit", "kafka", "spool"},
+    | {"records", "rabbit", "kafka", "spool", "ledger"},
     {"models", "optimizers", "tasks", "convolution", "padded"}
     | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"},
     {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"} | {"inbox", "recorder"},
-    {"families", "nodes", "peers"},
+    {"families", "nodes", "peers", "steerable"},
     {"similarity", "resize", "fitness", "policy", "cohorts", "fleet"},
     {
         "members",
