@@ -88,9 +88,13 @@ class RabbitMQ:
     def close(self):
         self.kill()
         # The port mapper is a process of its own, which stays.
-        epmd = shutil.which("epmd")
-        if epmd:
-            subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True)
+        epmd, until = shutil.which("epmd"), time.monotonic() + 10
+        # It refuses as long as it believes that the server lives.
+        while epmd and time.monotonic() < until:
+            ran = subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True)
+            if b"Killed" in ran.stdout:
+                return
+            time.sleep(0.1)
 
 
 @contextlib.contextmanager
