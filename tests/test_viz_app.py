@@ -21,7 +21,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def page(run):
-    opened = app.Dashboard(source.Feed(run.writer.directory, layout.arrange_all))
+    opened = app.Dashboard(source.Feed(run.writer.directory, layout.Layouts))
     opened.page.get_root()
     return opened
 
@@ -45,7 +45,7 @@ def test_failing_view_tells_why_and_recovers(page, run, monkeypatch, caplog, bef
         follow(page, run)
     captions = {name: pane.object for name, pane in page.views.captions.items()}
     assert "this view failed: ValueError: &lt;b&gt;no" in captions.pop("heatmap")
-    assert "8 of 8 members" in captions["table"]
+    assert "8 of 8 members" in captions["members"]
     assert not any("failed" in caption for caption in captions.values())
     assert HOSTILE in caplog.text and "Traceback" in caplog.text
     follow(page, run)

@@ -12,7 +12,7 @@ import viz_runs
 from swarmjax import space as sp
 from swarmjax import telemetry
 from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
-from viz.selection import Selection
+from viz.selection import Selection, inside, nearest
 from viz.source import History, split_rounds
 
 hv.extension("bokeh")
@@ -94,7 +94,7 @@ def test_dead_members_rank_last_and_are_marked(history):
     assert nodes.shade[3] == 0 and not nodes.alive[3]
     assert heatmap.deaths(history).tolist() == [[3, 3]]
     assert np.isnan(heatmap.values(history, metrics.describe("step", history.space))[-1, 3])
-    assert members.rows(history)[-1]["cells"][0] == "dead"
+    assert members.twin(members.table(history), history)[-1]["cells"][0] == "dead"
 
 
 def test_shade_says_better_not_higher():
@@ -211,9 +211,10 @@ def test_layout_puts_equals_together():
 def test_taps_and_boxes_find_members(history):
     placed = layout.arrange(history, "genome")
     x, y = placed.positions[5]
-    assert layout.pick(placed, x, y) == 5
-    assert layout.pick(placed, 1e6, 0) is None
-    assert layout.inside(placed, (x - 1e-6, y - 1e-6, x + 1e-6, y + 1e-6)) == [5]
+    assert nearest(placed.positions, x, y) == 5
+    assert nearest(placed.positions, 1e6, 0) is None
+    corners = np.array([(x, y + 1e-6), (x - 1e-6, y - 1e-6), (x + 1e-6, y - 1e-6)])
+    assert inside(corners, placed.positions) == [5]
     top = heatmap.pick(history, "rank", history.members - 1)
     assert top == metrics.ranking(history)[0]
     assert heatmap.pick(history, "slot", history.members - 1) == 0
@@ -262,9 +263,10 @@ def test_large_heatmap_is_averaged_and_says_so():
 def test_table_shows_the_best_and_the_selected_beyond():
     history = make_history(members=300, rounds=2)
     last = int(metrics.ranking(history)[-1])
-    rows = members.rows(history, (last,))
+    frame = members.table(history)
+    rows = members.twin(frame, history, picked=(last,))
     assert len(rows) == members.LIMIT + 1 and rows[-1]["member"] == last
-    assert len(rows[0]["cells"]) == len(members.headings(history)) == len(members.numeric(history))
+    assert len(rows[0]["cells"]) == len(frame.columns)
     assert "100 of 300 members shown" in words.table_caption(history, ())
 
 

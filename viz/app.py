@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 # The trainer owns the accelerator; the pages must not take its memory.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -23,12 +24,15 @@ from tornado.websocket import WebSocketClosedError
 
 from swarmjax.types import InputError
 from viz import layout, theme, words
+from viz.others import Others
 from viz.selection import Selection
 from viz.source import Feed, Snapshot
 from viz.views import Views
 
 HOST = "127.0.0.1"
 PERIOD = 500
+# More parts than any page puts into its address.
+MAX_ASKED = 200
 SCROLL = {"overflow-y": "auto", "padding": "4px 12px 12px", "box-sizing": "border-box"}
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ class Dashboard:
         self.feed = feed
         self.seen: Snapshot | None = None
         self.selection = Selection()
+        self.location = pn.state.location
+        self.asked = _asked(self.location.search if self.location is not None else "")
         self.header, self.note, self.waiting = words.pane(), words.pane(), words.pane()
         self.top = pn.Row(self.header, sizing_mode="stretch_width", margin=0)
         self.main = pn.Column(
@@ -62,25 +68,34 @@ class Dashboard:
         snapshot = self.feed.snapshot
         if self.seen is not None and snapshot.version == self.seen.version:
             return
-        old, self.seen = self.seen, snapshot
+        self.seen = snapshot
         try:
             self.note.object = words.note(snapshot)
-            self._show(snapshot, old)
+            self._show(snapshot)
         except Exception as error:  # The next tick must come, and must not find a stale page.
             log.exception("the page failed")
             self.note.object = words.failure("this page failed", error)
 
-    def _show(self, snapshot: Snapshot, old: Snapshot | None) -> None:
+    def _show(self, snapshot: Snapshot) -> None:
         self.header.object = words.header(self.feed.name, snapshot)
         if snapshot.history is None:
             self.waiting.object = words.waiting(snapshot)
         elif self.views is None:
-            views = Views(snapshot, self.selection, self.page.dark_theme)
-            self.main[:] = [self.note, views.grid]
+            dark = self.page.dark_theme
+            others, name = Others(self.feed.directory), self.feed.name
+            views = Views(snapshot, self.selection, dark, others, name, self._link)
+            views.restore(self.asked)
+            self.main[:] = [self.note, views.body]
             self.views = views
             views.draw()
-        elif old is None or snapshot.history is not old.history:
+        else:
             self.views.update(snapshot)
+
+    def _link(self) -> None:
+        """Puts what the page shows into its address."""
+        if self.location is not None and self.views is not None:
+            state = urlencode(self.views.state)
+            self.location.search = f"?{state}" if state else ""
 
     def _repaint(self, *_events: Any) -> None:
         dark = self.page.dark_theme
@@ -108,7 +123,7 @@ def serve(
     Raises:
         InputError: the directory holds no run, or the port is taken.
     """
-    feed = Feed(directory, layout.arrange_all)
+    feed = Feed(directory, layout.Layouts)
     port = _free(port)
     url = f"http://{HOST}:{port}/"
     hv.extension("bokeh")  # pyright: ignore[reportCallIssue]
@@ -133,6 +148,14 @@ def serve(
         pass
     finally:
         feed.close()
+
+
+def _asked(search: str | None) -> dict[str, str]:
+    """What the address of a page asks for."""
+    try:
+        return dict(parse_qsl((search or "").lstrip("?"), max_num_fields=MAX_ASKED))
+    except ValueError:
+        return {}
 
 
 def _open_page(feed: Feed) -> pmui.Page:

@@ -9,20 +9,24 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 
-from viz import metrics
+from viz import alarms, metrics
 from viz.layout import Layout
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, letters, mixed, pick_colors, styled
+from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_EDGES = 15_000
 MAX_GROUPS = 14
-_NODE = ["shade", "px", "member", "birth", "color_value", "size_value", "group"]
+# Of more members the hover does not tell the whole genome, which would have to be sent every round.
+MAX_TOLD = 2000
+_NODE = ["shade", "px", "member", "birth", "color_value", "size_value", "group", "genome", "alarm"]
 _HOVER = [
     ("member", "@member"),
     ("network", "@birth"),
     ("color", "@color_value"),
     ("size", "@size_value"),
     ("architecture", "@group"),
+    ("genome", "@genome"),
+    ("alarms", "@alarm"),
 ]
 
 
@@ -33,17 +37,18 @@ def plot(
     color: str,
     size: str,
     members: tuple[int, ...] = (),
-    look: Look,
+    look: Look = LIGHT,
 ) -> hv.Overlay:
     """The graph of the latest round: edges, nodes, group names, rings around the selected.
 
-    The best lie on top.
+    The best lie on top; who raises an alarm has a triangle beside it.
     """
     nodes = node_table(history, layout, color=color, size=size)
     parts = [
         _edges(layout, look),
         _living(nodes.loc[nodes.alive].sort_values(by="shade"), layout, look),
         _dead(nodes.loc[~nodes.alive], look),
+        _alarmed(nodes.loc[nodes.alive & (nodes.alarm != "")], layout, look),
         _rings(nodes, members, look),
         _names(history, layout, look),
     ]
@@ -63,13 +68,34 @@ def node_table(history: History, layout: Layout, *, color: str, size: str) -> pd
             "member": history.last("member"),
             "birth": history.last("birth"),
             "alive": history.last("alive"),
+            "alarm": alarms.words_of(history.last("alarm")),
             "shade": shade,
             "px": unit * np.sqrt(0.08 + 0.92 * share**1.5),
             "color_value": [metrics.text(v, tint) for v in history.last(color).astype(float)],
             "size_value": [metrics.text(v, weight) for v in history.last(size).astype(float)],
             "group": architectures(history),
+            "genome": genomes(history) if history.members <= MAX_TOLD else "",
         }
     )
+
+
+def table(history: History, layout: Layout, *, color: str, size: str) -> pd.DataFrame:
+    """The graph in words: every member, its values, and whom it is joined to, best first."""
+    nodes = node_table(history, layout, color=color, size=size)
+    joined: list[list[int]] = [[] for _ in range(history.members)]
+    for a, b in layout.edges.tolist():
+        joined[a].append(b)
+        joined[b].append(a)
+    frame = pd.DataFrame(
+        {
+            "member": nodes.member, "network": nodes.birth, "architecture": nodes.group,
+            "alarm": nodes.alarm,
+        }
+    )  # fmt: skip
+    for name in dict.fromkeys((color, size)):
+        frame[name] = history.last(name)
+    frame["joined to"] = [" ".join(map(str, others)) for others in joined]
+    return frame.iloc[metrics.ranking(history)]
 
 
 def architectures(history: History) -> list[str]:
@@ -80,6 +106,24 @@ def architectures(history: History) -> list[str]:
         ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
         for row in zip(*columns, strict=True)
     ] or [""] * history.members
+
+
+def genomes(history: History) -> list[str]:
+    """The other genes of every member in words."""
+    columns = []
+    for name, _ in history.space.genes:
+        if name not in history.space.structural:
+            metric = metrics.describe(name, history.space)
+            values = history.last(name)
+            told = (
+                [metrics.text(v, metric) for v in values] if _numeric(values) else values.tolist()
+            )
+            columns.append([f"{name} {value}" for value in told])
+    return [", ".join(row) for row in zip(*columns, strict=True)] or [""] * history.members
+
+
+def _numeric(values: np.ndarray) -> bool:
+    return values.dtype.kind in "fiu"
 
 
 def _shade(history: History, name: str) -> tuple[metrics.Metric, np.ndarray]:
@@ -111,7 +155,7 @@ def _living(nodes: pd.DataFrame, layout: Layout, look: Look) -> hv.Points:
         line_color=look.paper,
         line_width=0.8,
         hover_tooltips=_HOVER,
-        tools=["hover", "box_select"],
+        tools=["hover", "box_select", "lasso_select"],
         nonselection_alpha=1.0,
     )
 
@@ -127,6 +171,16 @@ def _dead(nodes: pd.DataFrame, look: Look) -> hv.Points:
         tools=["hover"],
         nonselection_alpha=1.0,
     )
+
+
+def _alarmed(nodes: pd.DataFrame, layout: Layout, look: Look) -> hv.Points:
+    """A triangle to the upper right of each."""
+    wide, high = layout.view[2] - layout.view[0], layout.view[3] - layout.view[1]
+    places = (nodes.x + 0.009 * wide, nodes.y + 0.02 * high)
+    return styled(
+        hv.Points(places, ["x", "y"]), marker="triangle", size=9, color=look.alarm,
+        line_color=look.paper, line_width=1, nonselection_alpha=1.0,
+    )  # fmt: skip
 
 
 def _edges(layout: Layout, look: Look) -> hv.Segments:

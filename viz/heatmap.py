@@ -7,15 +7,17 @@ from typing import Any
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 from holoviews.operation.datashader import rasterize
 
 from viz import metrics
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, mixed, pick_colors, styled
+from viz.theme import LIGHT, TOOLS, Look, figure, mixed, pick_colors, styled
 
 MAX_CELLS = 60_000
-MAX_DEATHS = 300
-ROWS = {"best first": "rank", "by slot": "slot"}
+MAX_MARKS = 300
+ROWS = {"best first": "rank", "by slot": "slot", "by founder": "lineage"}
+GENE = "gene:"
 PIXELS = {"width": 900, "height": 400}
 
 
@@ -25,11 +27,12 @@ def plot(
     metric: str,
     rows: str = "rank",
     members: tuple[int, ...] = (),
-    look: Look,
+    look: Look = LIGHT,
 ) -> hv.Overlay:
-    """Image of the metric, a cross where a member died, a frame around the selected.
+    """Image of the metric, a cross where a member died, a dot where one raised an alarm.
 
-    Beyond `MAX_CELLS` cells, each of `PIXELS` shows the mean of its cells.
+    A frame is around the selected. Beyond `MAX_CELLS` cells, each of `PIXELS` shows the mean of
+    its cells.
     """
     told = metrics.describe(metric, history.space)
     sequence = order(history, rows)
@@ -49,13 +52,49 @@ def plot(
             (told.label, "@value{0.0[00000]}"),
         ],
     )
-    parts = [shown, _deaths(history, sequence, look), _frames(history, sequence, members, look)]
+    parts = [
+        shown,
+        _alarms(history, sequence, look),
+        _deaths(history, sequence, look),
+        _frames(history, sequence, members, look),
+    ]
     return styled(hv.Overlay(parts), **_style())
 
 
+def table(history: History, *, metric: str, rows: str = "rank") -> pd.DataFrame:
+    """The heatmap in numbers: one row per member, from the top, and one column per round."""
+    sequence = order(history, rows)[::-1]
+    told = metrics.describe(metric, history.space)
+    grid = np.where(history.column("alive"), history.column(told.name).astype(float), np.nan)
+    frame = pd.DataFrame(grid.T[sequence], columns=[f"round {r}" for r in history.rounds])
+    frame.insert(0, "member", sequence)
+    return frame
+
+
+def choices(history: History) -> dict[str, str]:
+    """Label -> name of every order of rows."""
+    genes = [name for name, _ in history.space.genes]
+    return ROWS | {f"by {metrics.describe(g, history.space).label}": GENE + g for g in genes}
+
+
 def order(history: History, rows: str) -> np.ndarray:
-    """The member `[N]` in each row from the bottom; `rows` is "rank" (best on top) or "slot"."""
-    return metrics.ranking(history)[::-1] if rows == "rank" else np.arange(history.members)[::-1]
+    """The member `[N]` in each row from the bottom.
+
+    Args:
+        history: the rounds shown.
+        rows: "rank" (best on top), "slot", "lineage" (descendants of one founder together) or
+            `GENE` and the name of a gene (rising); within these the best on top.
+    """
+    if rows == "slot":
+        return np.arange(history.members)[::-1]
+    worst_first = metrics.ranking(history)[::-1]
+    if rows == "rank":
+        return worst_first
+    if rows == "lineage":
+        keys = -history.last("lineage")
+    else:
+        keys = history.genome()[rows.removeprefix(GENE)]
+    return worst_first[np.argsort(np.asarray(keys)[worst_first], kind="stable")]
 
 
 def pick(history: History, rows: str, y: float) -> int | None:
@@ -80,6 +119,13 @@ def deaths(history: History) -> np.ndarray:
     alive = history.column("alive")
     before = np.concatenate([np.ones_like(alive[:1]), alive[:-1]])
     return np.argwhere(before & ~alive)
+
+
+def alarms(history: History) -> np.ndarray:
+    """Rounds (as positions) and members `[A, 2]` at which a living one raised an alarm anew."""
+    raised = (history.column("alarm") != 0) & history.column("alive")
+    before = np.concatenate([np.zeros_like(raised[:1]), raised[:-1]])
+    return np.argwhere(raised & ~before)
 
 
 def _style() -> dict[str, Any]:
@@ -132,18 +178,24 @@ def _shaded(
 
 
 def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
-    found = deaths(history)[-MAX_DEATHS:]
-    height = np.argsort(sequence)[found[:, 1]]
+    found = deaths(history)[-MAX_MARKS:]
     first, last = history.rounds[[0, -1]]
     whole = (first - 0.5, -0.5, last + 0.5, history.members - 0.5)
+    marks = hv.Points(_at(history, sequence, found), ["at", "row"], extents=whole)
+    return styled(marks, marker="x", size=7, color=look.dead, line_width=2, nonselection_alpha=1.0)
+
+
+def _alarms(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
+    marks = hv.Points(_at(history, sequence, alarms(history)[-MAX_MARKS:]), ["at", "row"])
     return styled(
-        hv.Points((history.rounds[found[:, 0]], height), ["at", "row"], extents=whole),
-        marker="x",
-        size=7,
-        color=look.dead,
-        line_width=2,
+        marks, marker="circle", size=5, color=look.alarm, line_color=look.paper,
         nonselection_alpha=1.0,
-    )
+    )  # fmt: skip
+
+
+def _at(history: History, sequence: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Where rounds and members `[K, 2]` stand in the image."""
+    return history.rounds[found[:, 0]], np.argsort(sequence)[found[:, 1]]
 
 
 def _frames(

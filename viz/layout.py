@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import NamedTuple
 
 import numpy as np
 
 from swarmjax import similarity
-from swarmjax.space import Space
 from viz.source import History
 
 NEIGHBOURS = 3
+# Dimensions in which outputs are compared.
+FEATURES = 128
 # Up to ALL members, every pair repels; beyond, SAMPLES random ones stand for the rest.
 ALL, SAMPLES = 400, 48
 PUSH = 4.0
@@ -42,30 +44,85 @@ class Layout(NamedTuple):
     view: View
 
 
+class Layouts:
+    """The layouts of one history by kind of similarity, each made when it is first asked for.
+
+    Kinds that were asked for in the history `before` are made at once, near where they were.
+    """
+
+    def __init__(self, history: History, before: Layouts | None = None):
+        self.history = history
+        self._lock = threading.Lock()
+        self._before = dict(before._made) if before else {}
+        wanted = {kinds(history)[0], *self._before} & set(kinds(history))
+        self._made = {kind: arrange(history, kind, self._before.get(kind)) for kind in wanted}
+
+    def __getitem__(self, kind: str) -> Layout:
+        with self._lock:
+            if kind not in self._made:
+                self._made[kind] = arrange(self.history, kind, self._before.get(kind))
+            return self._made[kind]
+
+
 def link(history: History, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Features `[N, F]` and edges `[E, 2]` to the nearest members by `kind` of similarity."""
-    genome = history.genome()
-    features = np.asarray(similarity.features(history.space, genome))
-    if kind == "architecture":
-        # Among equal architectures the genome decides, faintly.
-        shape = similarity.features(history.space, genome, history.space.structural)
-        features = np.concatenate([shape, 0.05 * features], axis=1)
-    # Equals choose each other at random, or they would all hang on the same one.
-    noise = np.random.default_rng(0).random(features.shape) * 1e-3
-    near = similarity.nearest(features + noise, NEIGHBOURS)
-    pairs = np.stack([np.repeat(np.arange(len(near)), near.shape[1]), near.ravel()], axis=1)
+    random = np.random.default_rng(0)
+    if kind in ("predictions", "outputs"):
+        features = points(history, kind)
+        # Equals choose each other at random, or they would all hang on the same one.
+        noise = random.normal(0, 1e-4, features.shape).astype(np.float32)
+        near = similarity.nearest_by_product(features + noise, NEIGHBOURS)
+        # The dead are alike only in that nothing is known.
+        near = near[(features != 0).any(axis=1)]
+        known = np.flatnonzero((features != 0).any(axis=1))
+    else:
+        features = of_genes(history, kind)
+        near = similarity.nearest(features + random.random(features.shape) * 1e-3, NEIGHBOURS)
+        known = np.arange(len(near))
+    pairs = np.stack([np.repeat(known, near.shape[1]), near.ravel()], axis=1)
     return features, np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def kinds(space: Space) -> list[str]:
+def of_genes(history: History, kind: str) -> np.ndarray:
+    """Features `[N, F]` whose city-block distance says how unlike genomes or architectures are."""
+    genome = history.genome()
+    features = np.asarray(similarity.features(history.space, genome))
+    if kind != "architecture":
+        return features
+    # Among equal architectures the genome decides, faintly.
+    shape = similarity.features(history.space, genome, history.space.structural)
+    return np.concatenate([shape, 0.05 * features], axis=1)
+
+
+def points(history: History, kind: str) -> np.ndarray:
+    """Points `[N, F]` whose inner products say how alike outputs or predictions are; 0: unknown.
+
+    Of many dimensions, random ones are kept, in which inner products are nearly the same (Johnson
+    and Lindenstrauss 1984).
+    """
+    outputs = history.descriptor
+    assert outputs is not None
+    known = np.isfinite(outputs).all(axis=(1, 2)) & history.last("alive")
+    outputs = np.where(known[:, None, None], outputs, np.nan)
+    if kind == "predictions":
+        labels = np.where(known[:, None], np.nan_to_num(outputs).argmax(axis=2), -1)
+        found = similarity.label_points(labels, outputs.shape[2])
+    else:
+        found = similarity.cka_points(outputs)
+    found = np.asarray(found, np.float32)
+    if found.shape[1] <= FEATURES:
+        return found
+    turn = np.random.default_rng(0).normal(0, FEATURES**-0.5, (found.shape[1], FEATURES))
+    return found @ turn.astype(np.float32)
+
+
+def kinds(history: History) -> list[str]:
     """Similarities that can be shown; the first is the default."""
-    return ["architecture", "genome"] if space.structural else ["genome"]
-
-
-def arrange_all(history: History, before: dict[str, Layout] | None) -> dict[str, Layout]:
-    """The layout of the latest round for every kind of similarity."""
-    before = before or {}
-    return {kind: arrange(history, kind, before.get(kind)) for kind in kinds(history.space)}
+    known = ["architecture", "genome"] if history.space.structural else ["genome"]
+    if history.descriptor is not None:
+        known += ["predictions"] if "valid_accuracy" in history.names else []
+        known += ["outputs"]
+    return known
 
 
 def arrange(history: History, kind: str, before: Layout | None = None) -> Layout:
@@ -140,17 +197,3 @@ def _settle(positions: np.ndarray, edges: np.ndarray, steps: int, heat: float) -
         cooling = heat * (1 - step / steps)
         positions = positions + force / np.maximum(size, 1e-9) * np.minimum(size * 0.2, 2) * cooling
     return positions
-
-
-def pick(layout: Layout, x: float, y: float) -> int | None:
-    """The member nearest to a tap, None when the tap is far from all."""
-    distance = np.hypot(*(layout.positions - (x, y)).T)
-    reach = 0.03 * float(np.ptp(layout.positions, axis=0).max() + 1)
-    return int(distance.argmin()) if distance.min() < reach else None
-
-
-def inside(layout: Layout, bounds: tuple[float, float, float, float]) -> list[int]:
-    """Members within a box (left, bottom, right, top)."""
-    x, y = layout.positions.T
-    left, bottom, right, top = bounds
-    return np.flatnonzero((x >= left) & (x <= right) & (y >= bottom) & (y <= top)).tolist()

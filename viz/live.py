@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import holoviews as hv
+import numpy as np
 import panel as pn
 from bokeh.events import SelectionGeometry, Tap
 from holoviews.streams import Pipe
 
 from viz import theme
 
+MAX_CORNERS = 2000
+
 Place = Callable[[float, float], None]
-Box = Callable[[tuple[float, float, float, float]], None]
+Area = Callable[[np.ndarray], None]
 
 
 class Plot:
@@ -22,16 +25,16 @@ class Plot:
     Args:
         make: draws an overlay.
         on_tap: told the place of a tap.
-        on_box: told left, bottom, right and top of a selected box.
+        on_area: told the corners `[K, 2]` of a selected box or lasso.
     """
 
     def __init__(
         self,
         make: Callable[..., hv.Overlay],
         on_tap: Place | None = None,
-        on_box: Box | None = None,
+        on_area: Area | None = None,
     ):
-        self._make, self._on_tap, self._on_box = make, on_tap, on_box
+        self._make, self._on_tap, self._on_area = make, on_tap, on_area
         self._pipe: Pipe | None = None
         self._frame = self._figure = None
         self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
@@ -49,6 +52,11 @@ class Plot:
         # A figure that failed half-way is not used again.
         self._frame, self._pipe = frame, old
 
+    @property
+    def figure(self) -> str:
+        """The id of bokeh's figure, empty before it is drawn."""
+        return self._figure.id if self._figure is not None else ""
+
     def _listen(self, plot: Any, _element: Any) -> None:
         if plot.state is not self._figure:
             self._figure = plot.state
@@ -60,6 +68,24 @@ class Plot:
             self._on_tap(event.x, event.y)
 
     def _boxed(self, event: Any) -> None:
-        shape = event.geometry
-        if self._on_box and event.final and shape.get("type") == "rect":
-            self._on_box((shape["x0"], shape["y0"], shape["x1"], shape["y1"]))
+        if self._on_area and event.final:
+            corners = polygon(event.geometry)
+            if corners is not None:
+                self._on_area(corners)
+
+
+def polygon(geometry: Any) -> np.ndarray | None:
+    """Corners `[K, 2]` of a box or lasso as bokeh tells of it; None for what is neither."""
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    try:
+        if kind == "rect":
+            x0, y0, x1, y1 = (float(geometry[name]) for name in ("x0", "y0", "x1", "y1"))
+            corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        elif kind == "poly":
+            ends = [np.asarray(geometry[name], float)[:MAX_CORNERS] for name in ("x", "y")]
+            corners = np.stack(ends, axis=1)
+        else:
+            return None
+    except (KeyError, TypeError, ValueError):
+        return None
+    return corners if len(corners) > 2 and np.isfinite(corners).all() else None

@@ -5,7 +5,7 @@ export function render({model}) {
   root.className = "members"
   root.tabIndex = 0
   root.setAttribute("role", "region")
-  root.setAttribute("aria-label", "Best members")
+  root.setAttribute("aria-label", model.label)
   const table = root.appendChild(document.createElement("table"))
   const head = table.appendChild(document.createElement("thead")).insertRow()
   const body = table.appendChild(document.createElement("tbody"))
@@ -25,7 +25,9 @@ export function render({model}) {
     const made = document.createElement("tr")
     const box = made.insertCell().appendChild(document.createElement("input"))
     box.type = "checkbox"
-    made.addEventListener("click", () => model.send_msg({toggle: Number(made.dataset.member)}))
+    made.addEventListener("click", () => {
+      if (made.dataset.member !== "") { model.send_msg({toggle: Number(made.dataset.member)}) }
+    })
     return made
   }
 
@@ -42,12 +44,15 @@ export function render({model}) {
     rows.forEach(({member, dead, cells}, r) => {
       const line = body.children[r]
       const color = picked[String(member)]
-      line.dataset.member = member
-      line.className = `${dead ? "dead" : ""} ${color ? "picked" : ""}`
+      // Rows without a number are to be read only.
+      const plain = member === null
+      line.dataset.member = plain ? "" : member
+      line.className = `${dead ? "dead" : ""} ${color ? "picked" : ""} ${plain ? "plain" : ""}`
       line.style.setProperty("--pick", color ?? "transparent")
       const box = line.children[0].firstChild
       box.checked = color !== undefined
-      box.setAttribute("aria-label", `select member ${member}`)
+      box.hidden = plain
+      box.setAttribute("aria-label", `select ${model.noun} ${member}`)
       fit(line, cells.length + 1, cell("td"))
       cells.forEach((text, i) => {
         put(line.children[i + 1], text)

@@ -1,4 +1,4 @@
-"""The best members as a table: the text twin of the plots, and a place to select from."""
+"""Tables of text: the best members, and the twin of every plot; a place to select from."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import param
 from panel.custom import JSComponent
 
-from viz import metrics
+from viz import alarms, metrics
 from viz.source import History
 
 LIMIT = 100
@@ -26,52 +27,61 @@ def columns(history: History) -> dict[str, str]:
     return {metrics.describe(name, history.space).label: name for name in names}
 
 
-def rows(history: History, members: tuple[int, ...] = ()) -> list[dict[str, Any]]:
-    """The `LIMIT` best members, then the selected ones beyond them: member, dead, cells of text."""
+def table(history: History) -> pd.DataFrame:
+    """Every member, best first: rank, which the dead have not, member, `columns` and alarms."""
     ranking = metrics.ranking(history)
-    place = np.argsort(ranking)
-    extra = [m for m in members if m < history.members and place[m] >= LIMIT]
-    shown = [*ranking[:LIMIT].tolist(), *sorted(extra, key=lambda m: int(place[m]))]
-    texts = [_texts(history, name) for name in columns(history).values()]
+    alive = history.last("alive")[ranking]
+    rank = pd.Series(np.arange(history.members) + 1, dtype="Int64").where(alive)
+    frame = pd.DataFrame({"rank": rank, "member": ranking})
+    for label, name in columns(history).items():
+        frame[label] = history.last(name)[ranking]
+    frame["alarms"] = np.array(alarms.words_of(history.last("alarm")), object)[ranking]
+    return frame
+
+
+def twin(
+    frame: pd.DataFrame, history: History, key: str = "member", picked: tuple[int, ...] = ()
+) -> list[dict[str, Any]]:
+    """The first `LIMIT` rows as text, and those of the picked members beyond them.
+
+    Whole numbers under `key` can be picked; the column `key` itself is not shown.
+    """
+    keys = frame[key].tolist() if key in frame.columns else [None] * len(frame)
+    keys = [None if value is None or pd.isna(value) else int(value) for value in keys]
+    further = [r for r in range(LIMIT, len(frame)) if keys[r] in picked] if picked else []
+    chosen = [*range(min(LIMIT, len(frame))), *further[:LIMIT]]
+    shown = frame.iloc[chosen]
+    texts = [_cells(shown[name], history) for name in shown.columns if name != "key"]
     alive = history.last("alive")
-    return [
-        {
-            "member": m,
-            "dead": not alive[m],
-            "cells": [
-                str(place[m] + 1) if alive[m] else "dead",
-                str(m),
-                *(column[m] for column in texts),
-            ],
-        }
-        for m in shown
-    ]
+    found = []
+    for r, place in enumerate(chosen):
+        number, cells = keys[place], [text[r] for text in texts]
+        dead = key == "member" and number is not None and number < len(alive) and not alive[number]
+        if dead and shown.columns[0] == "rank":
+            cells[0] = "dead"
+        found.append({"member": number, "dead": bool(dead), "cells": cells})
+    return found
 
 
-def headings(history: History) -> list[str]:
-    """Column headings, as in `rows`."""
-    return ["rank", "member", *columns(history)]
-
-
-def numeric(history: History) -> list[bool]:
-    """Which columns hold numbers."""
-    kinds = [history.last(name).dtype.kind in "fiu" for name in columns(history).values()]
-    return [True, True, *kinds]
-
-
-def _texts(history: History, name: str) -> list[str]:
-    values = history.last(name)
-    if values.dtype.kind not in "fiu":
-        return [str(value) for value in values.tolist()]
-    if values.dtype.kind in "iu":
-        return [f"{value:,}" for value in values.tolist()]
-    metric = metrics.describe(name, history.space)
-    return [metrics.text(value, metric) for value in values.tolist()]
+def _cells(column: Any, history: History) -> list[str]:
+    name = str(column.name)
+    metric = metrics.describe(columns(history).get(name, name), history.space)
+    texts = []
+    for value in column.tolist():
+        if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+            texts.append("–")
+        elif isinstance(value, float):
+            texts.append(metrics.text(value, metric))
+        else:
+            texts.append(f"{value:,}" if isinstance(value, int) else str(value))
+    return texts
 
 
 class MemberTable(JSComponent):
     """Rows of text with a box to tick; a tick is told to `on_toggle`, which must check it."""
 
+    label = param.String(default="Best members", doc="what the table holds")
+    noun = param.String(default="member", doc="what a row can select")
     columns = param.List(default=[])
     rows = param.List(default=[])
     numeric = param.List(default=[])

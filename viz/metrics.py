@@ -9,14 +9,22 @@ import numpy as np
 from swarmjax.space import Range, Space
 from viz.source import History
 
-_HIDDEN = frozenset("round time member birth lineage parent fresh alive alarm steps".split())
+_HIDDEN = frozenset("round time member birth lineage parent mate fresh alive alarm".split())
 _LOWER = ("loss", "error", "perplexity", "bits_per_character", "mae", "mse", "rmse")
-_LOG = frozenset(("gradient_norm", "cost"))
+_LOG = frozenset(("gradient_norm",))
+# Of what a network costs, less is better, if that is asked.
+COSTS = ("cost", "parameters", "bytes", "seconds", "spent")
 KNOTS = 5
 _LABELS = {
     "step": "training steps",
+    "steps": "steps granted",
     "birth": "network",
     "cost": "FLOPs per step",
+    "seconds": "seconds per step",
+    "bytes": "bytes of memory",
+    "parameters": "weights",
+    "spent": "FLOPs spent",
+    "gain": "gain of the network",
     "train_loss": "training loss",
 }
 
@@ -56,9 +64,10 @@ def describe(name: str, space: Space) -> Metric:
         return Metric(name, name.replace("_", " "), 0, isinstance(gene, Range) and gene.log)
     low = name.endswith(_LOWER)
     better = -1 if low else 1 if name.startswith("valid_") else 0
+    better = -1 if name in COSTS else better
     label = _LABELS.get(name, name.replace("valid_", "validation ").replace("_", " "))
     # Two dollar signs would make bokeh fetch a typesetter.
-    return Metric(name, label.replace("$", ""), better, name in _LOG or low)
+    return Metric(name, label.replace("$", ""), better, name in _LOG or name in COSTS or low)
 
 
 def selectable(history: History) -> dict[str, str]:
@@ -134,6 +143,6 @@ def text(value: float, metric: Metric) -> str:
         return "not finite"
     if metric.name == "valid_accuracy":
         return f"{value:.4f}"
-    if metric.name in ("step", "steps"):
+    if metric.name in ("step", "steps", "parameters"):
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import param
 
 
@@ -28,3 +29,24 @@ class Selection(param.Parameterized):
     def clear(self) -> None:
         """Selects none."""
         self.members = ()
+
+
+def inside(polygon: np.ndarray, points: np.ndarray) -> list[int]:
+    """Which of `points` `[N, 2]` lie within the corners `[K, 2]`, by the even-odd rule."""
+    x, y = points.T
+    crossed = np.zeros(len(points), bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y0 != y1:
+            across = ((y0 <= y) & (y < y1)) | ((y1 <= y) & (y < y0))
+            crossed ^= across & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+    return np.flatnonzero(crossed).tolist()
+
+
+def nearest(points: np.ndarray, x: float, y: float, reach: float = 0.03) -> int | None:
+    """The point `[N, 2]` nearest to a tap, None when none is within `reach` of the whole span."""
+    if not np.isfinite(points).all(axis=1).any():
+        return None
+    span = np.nanmax(points, axis=0) - np.nanmin(points, axis=0)
+    away = (points - (x, y)) / np.where(span > 0, span, 1.0)
+    distance = np.nan_to_num(np.hypot(*away.T), nan=np.inf)
+    return int(distance.argmin()) if distance.min() < reach else None

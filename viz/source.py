@@ -1,7 +1,8 @@
-"""Follows a run directory: one feed per server process, shared by every open page."""
+"""Reads a run directory, once or following it: one feed per server process for every open page."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,7 +18,8 @@ from swarmjax.store import Event, Reader, Status, open_run
 from swarmjax.types import Genome, InputError
 
 SILENCE = 30.0
-EVENTS = 8
+# More than these are not kept; the database has them all.
+MAX_EVENTS = 5000
 
 log = logging.getLogger(__name__)
 Columns = dict[str, np.ndarray]
@@ -30,11 +32,16 @@ class History:
         space: the genes of the run.
         rounds: `[R]` numbers of the rounds, ascending.
         members: number of slots N.
+        descriptor: `[N, P, C]` what the latest networks made of the probes, NaN where that is not
+            known; None where nothing is.
     """
 
-    def __init__(self, space: Space, frames: tuple[Columns, ...]):
+    def __init__(
+        self, space: Space, frames: tuple[Columns, ...], descriptor: np.ndarray | None = None
+    ):
         self.space = space
         self.frames = frames
+        self.descriptor = descriptor
         self.rounds = np.array([frame["round"][0] for frame in frames])
         self.members = len(frames[-1]["member"])
         self._stacked: Columns = {}
@@ -70,7 +77,7 @@ class Snapshot(NamedTuple):
             but without a sign of life) or unreadable.
         note: one sentence on the state, empty when there is nothing to add.
         derived: what `derive` made of the history.
-        events: the latest events, told only before the first round.
+        events: the latest events, at most `MAX_EVENTS`.
     """
 
     version: int
@@ -104,9 +111,14 @@ class Feed:
         self.snapshot = Snapshot(0, None, None, "waiting", "")
 
     @property
+    def directory(self) -> Path:
+        """The run's directory."""
+        return self._reader.directory.resolve()
+
+    @property
     def name(self) -> str:
         """The name of the run's directory."""
-        return self._reader.directory.resolve().name
+        return self.directory.name
 
     @property
     def config(self) -> dict:
@@ -149,7 +161,9 @@ class Feed:
         if self._refused:
             last = max(self._refused)
             note = f"{len(self._refused)} rounds refused; round {last}: {self._refused[last]}"
-        events = tuple(self._reader.events()[-EVENTS:]) if history is None else ()
+        events = old.events
+        if fresh := self._reader.events(events[-1].id if events else 0):
+            events = (*events, *fresh)[-MAX_EVENTS:]
         return Snapshot(old.version, history, status, state, note, derived, events)
 
     def _extend(self, history: History | None) -> History | None:
@@ -158,13 +172,56 @@ class Feed:
         if not any(number >= since for number in self._reader.rounds()):
             return history
         frames = list(history.frames) if history else []
-        for frame in split_rounds(self._reader.frames(since)):
+        for frame in read_rounds(self._reader, since):
             problem = _problem(frame, frames[0] if frames else None)
             if problem:
                 self._refused[int(frame["round"][0])] = problem
             else:
                 frames.append(frame)
-        return History(self._reader.space, tuple(frames)) if frames else history
+        if not frames:
+            return history
+        return History(self._reader.space, tuple(frames), described(self._reader, frames[-1]))
+
+
+def read(directory: str | Path) -> History:
+    """The whole history of a run, for the plots of this package, as in a notebook.
+
+    Raises:
+        InputError: the directory holds no run, or none of its rounds can be shown.
+    """
+    with contextlib.closing(open_run(directory)) as reader:
+        frames: list[Columns] = []
+        for frame in read_rounds(reader, 0):
+            if not _problem(frame, frames[0] if frames else None):
+                frames.append(frame)
+        if not frames:
+            raise InputError(f"{directory} has no round that can be shown; look at its events")
+        return History(reader.space, tuple(frames), described(reader, frames[-1]))
+
+
+def read_rounds(reader: Reader, since: int) -> Iterator[Columns]:
+    """The arrays of each stored round >= `since`, with the slot of the second parent as `mate`."""
+    plans = dict(reader.plans(since))
+    for frame in split_rounds(reader.frames(since)):
+        yield frame | {"mate": _mates(plans.get(int(frame["round"][0])), frame["member"])}
+
+
+def _mates(plan: pa.Table | None, member: np.ndarray) -> np.ndarray:
+    """The second parent of each member, itself where it has none."""
+    if plan is None or plan.num_rows != len(member) or "mate" not in plan.column_names:
+        return member
+    mate, operator = plan["mate"].to_numpy(), plan["operator"].to_numpy()
+    known = (operator != 0) & (mate >= 0) & (mate < len(member))
+    return np.where(known, mate, member)
+
+
+def described(reader: Reader, frame: Columns) -> np.ndarray | None:
+    """`History.descriptor` for the networks of a round, as far as they were described last."""
+    found = reader.descriptors()
+    if found is None or len(found[1]) != len(frame["birth"]):
+        return None
+    same = (found[1] == frame["birth"])[:, None, None]
+    return np.where(same, found[2], np.nan).astype(np.float32)
 
 
 def judge(status: Status | None, has_rounds: bool, now: float) -> tuple[str, str]:
@@ -199,6 +256,8 @@ def _problem(frame: Columns, first: Columns | None) -> str:
     members = len(frame["member"])
     if (frame["member"] != np.arange(members)).any():
         return "its members are not numbered 0 to N - 1"
+    if ((frame["parent"] < 0) | (frame["parent"] >= members)).any():
+        return "it names parents that are no members"
     if first is not None and (members != len(first["member"]) or set(frame) != set(first)):
         return "its members or columns differ from the first round's"
     return ""

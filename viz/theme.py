@@ -12,11 +12,21 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from bokeh.core.properties import value
+from bokeh.models import CustomJSTickFormatter, LogAxis
 
 FONT = "Inter, Roboto, Helvetica, Arial, sans-serif"
 # Axes without fractions.
 COUNTS = ("round", "training steps")
 TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
+
+# Whole powers of ten as such, other numbers short.
+POWERS = """
+  const power = Math.log10(tick), whole = Math.round(power)
+  if (Math.abs(power - whole) > 1e-9 || (whole > -3 && whole < 4)) {
+    return Number(tick.toPrecision(3)).toString().replace("e+", "e")
+  }
+  return "10" + [...String(whole)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)] ?? "⁻").join("")
+"""
 
 Element = TypeVar("Element")
 
@@ -34,6 +44,7 @@ class Look(NamedTuple):
         accent: controls.
         good: a finished run.
         dead: members that ceased to be finite.
+        alarm: members that show an anomaly.
         ramp: 256 shades from worst to best.
         picks: colours of selected members, in order.
     """
@@ -47,6 +58,7 @@ class Look(NamedTuple):
     accent: str
     good: str
     dead: str
+    alarm: str
     ramp: tuple[str, ...]
     picks: tuple[str, ...]
 
@@ -68,6 +80,7 @@ LIGHT = Look(
     accent="#1f5fa8",
     good="#1b7f4d",
     dead="#c2385a",
+    alarm="#b85c00",
     ramp=_ramp("#e9eebf", "#a5d6a4", "#57b3ac", "#2c82a8", "#25508f", "#211c5c"),
     picks=("#d55e00", "#0072b2", "#00875f", "#b0437f", "#8a6a00", "#5b4bb5", "#1b9aaa", "#4d4d4d"),
 )
@@ -81,6 +94,7 @@ DARK = Look(
     accent="#7cb7ff",
     good="#4fd08b",
     dead="#ff6b8b",
+    alarm="#ffb454",
     ramp=_ramp("#3b4a66", "#2f6585", "#259094", "#3fbc80", "#a8db4f", "#fff59b"),
     picks=("#ff9f4a", "#5cc8ff", "#45d6a3", "#f29ccb", "#f4e04d", "#b3a4ff", "#8ce0e6", "#e0e0e0"),
 )
@@ -128,7 +142,7 @@ def variables(dark: bool) -> str:
     colors = look(dark)
     plain = {"ink": colors.ink, "muted": colors.muted, "paper": colors.paper, "line": colors.line}
     plain |= {"accent": colors.accent, "dead": colors.dead, "band": colors.band, "font": FONT}
-    plain |= {"good": colors.good}
+    plain |= {"good": colors.good, "alarm": colors.alarm, "page": colors.page}
     plain |= {f"ramp-{i}": colors.ramp[60 + 45 * i] for i in range(1, 5)}
     return ":host {" + "".join(f"--viz-{name}: {value};" for name, value in plain.items()) + "}"
 
@@ -166,13 +180,16 @@ def styled(element: Element, **options: Any) -> Element:
     return element
 
 
-def mixed(rows: Iterable[tuple], *blank: float) -> list[tuple]:
+def mixed(rows: Iterable[tuple], *blank: float | str) -> list[tuple]:
     """The rows, the last item of each a colour, and two unlike ones at `blank`, which is nowhere.
 
     HoloViews makes a constant of a column of equals; each change of that kind has bokeh warn.
     """
     colors = enumerate(("black", "white"))
-    return [*rows, *((*(item + i for item in blank), color) for i, color in colors)]
+    return [
+        *rows,
+        *((*(b if isinstance(b, str) else b + i for b in blank), color) for i, color in colors),
+    ]
 
 
 def finish(plot: Any, _element: Any) -> None:
@@ -186,6 +203,10 @@ def finish(plot: Any, _element: Any) -> None:
         axis.major_label_standoff = 4
         if axis.axis_label in COUNTS:
             axis.ticker.min_interval = 1
+        if isinstance(axis, LogAxis):
+            axis.ticker.desired_num_ticks = 4
+            if not isinstance(axis.formatter, CustomJSTickFormatter):
+                axis.update(formatter=CustomJSTickFormatter(code=POWERS))
     for tool in model.tools:
         if tool.__class__.__name__ == "HoverTool":
             tool.show_arrow = False

@@ -7,14 +7,19 @@ from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from viz import metrics
+from viz.scatter import room
 from viz.source import History
-from viz.theme import TOOLS, Look, figure, letters, mixed, pick_colors, styled
+from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
 
 TOP = 5
 BINS = 60
+# Kinds of line, of the first metric and of those beside it.
+DASHES = ("solid", "dashed", "dotted")
+UNIT = "share of each metric's own range"
 AXES = {"round": "round", "training steps": "step"}
 
 
@@ -38,41 +43,100 @@ def plot(
     *,
     metric: str,
     axis: str = "round",
+    also: tuple[str, ...] = (),
     members: tuple[int, ...] = (),
-    look: Look,
+    look: Look = LIGHT,
 ) -> hv.Overlay:
-    """Band, median and one line per member; dots where a slot took over another's weights."""
+    """Band, median and one line per member; dots where a slot took over another's weights.
+
+    With metrics `also` (two at most), every metric goes over its own range, from 0 to 1, and has
+    its own kind of line, as in `DASHES`; the band is that of the first.
+    """
+    x = times(history, axis)
+    told, grids = _grids(history, metric, also)
+    colors = pick_colors(shown(history, members, look), look)
+    band = widened(spread(x, grids[0]))
+    drawn = [grid[:, list(colors)].ravel() for grid in grids]
+    extents = _extents(x, np.concatenate([band.low, band.high, *drawn]), told)
+    parts = [
+        *_swarm(band, look),
+        *(_lines(x, grid, colors, dash) for grid, dash in zip(grids, DASHES, strict=True)),
+        _marks(history, x, grids[0], colors, extents),
+        _alarms(history, x, grids[0], colors, look),
+        *_ends(x, grids[0], colors, extents, told),
+    ]
+    return styled(hv.Overlay(parts), **_style(told, axis))
+
+
+def _grids(
+    history: History, metric: str, also: tuple[str, ...]
+) -> tuple[metrics.Metric, list[np.ndarray]]:
+    """How the vertical axis is told, and the values `[R, N]` for each of `DASHES`, NaN for none."""
     told = metrics.describe(metric, history.space)
-    x, y = times(history, axis), measured(history, told)
-    chosen = shown(history, members, look)
-    colors = pick_colors(chosen, look)
-    band = widened(spread(x, y))
-    drawn = np.concatenate([band.low, band.high, y[:, list(chosen)].ravel()])
+    if also:
+        names = (metric, *also)[: len(DASHES)]
+        told = metrics.Metric(metric, UNIT, 0, False)
+        grids = [over_own_range(history, name) for name in names]
+    else:
+        grids = [measured(history, told)]
+    return told, grids + [np.full(grids[0].shape, np.nan)] * (len(DASHES) - len(grids))
+
+
+def _extents(
+    x: np.ndarray, drawn: np.ndarray, told: metrics.Metric
+) -> tuple[float, float, float, float]:
+    """Of the figure; some space on the right is for the members' numbers."""
     left, right = (float(end) for end in (x.min(), x.max()))
     if left == right:
         left, right = left - 0.5, right + 0.5
-    room = _room(drawn[np.isfinite(drawn)], told)
+    low, high = room(drawn, told)
     span = right - left
-    # Some space on the right is for the members' numbers.
-    extents = (left - 0.02 * span, room[0], right + 0.1 * span, room[1])
-    parts = [
-        styled(
-            hv.Area((band.at, band.low, band.high), "t", ["low", "high"]),
-            color=look.band,
-            alpha=0.28,
-            line_alpha=0,
-        ),
-        styled(
-            hv.Curve((band.at, band.middle), "t", "low"),
-            color=look.muted,
-            line_width=1.5,
-            line_dash="dashed",
-        ),
-        _lines(x, y, colors),
-        _marks(history, x, y, colors, extents),
-        *_ends(x, y, colors, extents, told),
+    return left - 0.02 * span, low, right + 0.1 * span, high
+
+
+def _swarm(band: Band, look: Look) -> list[hv.Element]:
+    area = hv.Area((band.at, band.low, band.high), "t", ["low", "high"])
+    middle = hv.Curve((band.at, band.middle), "t", "low")
+    return [
+        styled(area, color=look.band, alpha=0.28, line_alpha=0),
+        styled(middle, color=look.muted, line_width=1.5, line_dash="dashed"),
     ]
-    return styled(hv.Overlay(parts), **_style(told, axis))
+
+
+def table(
+    history: History,
+    *,
+    metric: str,
+    axis: str = "round",
+    also: tuple[str, ...] = (),
+    members: tuple[int, ...] = (),
+    look: Look = LIGHT,
+) -> pd.DataFrame:
+    """The lines in numbers, and the swarm's quantiles of the first metric: one row per round."""
+    told = metrics.describe(metric, history.space)
+    grid = measured(history, told)
+    columns: dict[str, np.ndarray] = {"round": history.rounds}
+    rows = [row[np.isfinite(row)] for row in grid]
+    for share in (0.1, 0.5, 0.9):
+        label = f"{told.label}, {share:.0%} of the swarm"
+        columns[label] = np.array([np.quantile(r, share) if r.size else np.nan for r in rows])
+    for member in shown(history, members, look):
+        if axis != "round":
+            columns[f"steps of member {member}"] = times(history, axis)[:, member]
+        for name in dict.fromkeys((metric, *also)):
+            each = metrics.describe(name, history.space)
+            columns[f"{each.label} of member {member}"] = measured(history, each)[:, member]
+    return pd.DataFrame(columns)
+
+
+def over_own_range(history: History, name: str) -> np.ndarray:
+    """The metric `[R, N]` from 0, its least value in the run, to 1, its largest."""
+    metric = metrics.describe(name, history.space)
+    values = metrics.scaled(measured(history, metric), metric)
+    if not np.isfinite(values).any():
+        return values
+    low, high = np.nanmin(values), np.nanmax(values)
+    return (values - low) / (high - low) if high > low else values * 0 + 0.5
 
 
 def times(history: History, axis: str) -> np.ndarray:
@@ -113,11 +177,24 @@ def widened(band: Band) -> Band:
     return Band(np.array([at - 0.2, at + 0.2]), *(np.repeat(part, 2) for part in band[1:]))
 
 
-def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str]) -> hv.Contours:
+def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str], dash: str) -> hv.Contours:
     paths = [
         {"t": x[:, member], "v": y[:, member], "color": color} for member, color in colors.items()
     ] + [{"t": [t], "v": [v], "color": color} for t, v, color in mixed([], *[math.nan] * 2)]
-    return styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2)
+    lines = hv.Contours(paths, ["t", "v"], "color")
+    return styled(lines, color="color", line_width=2.2, line_dash=dash)
+
+
+def _alarms(
+    history: History, x: np.ndarray, y: np.ndarray, colors: dict[int, str], look: Look
+) -> hv.Points:
+    """Triangles where a drawn member raised an alarm."""
+    raised = (history.column("alarm") != 0) & np.isfinite(y)
+    spots = [(x[r, m], y[r, m]) for m in colors for r in np.flatnonzero(raised[:, m])]
+    return styled(
+        hv.Points(spots, ["t", "v"]), marker="triangle", size=9, color=look.alarm,
+        line_color=look.paper, line_width=1,
+    )  # fmt: skip
 
 
 def _marks(
@@ -195,7 +272,7 @@ def spaced(wished: dict[int, float], bottom: float, top: float, *, gap: float) -
 def _style(metric: metrics.Metric, axis: str) -> dict[str, Any]:
     return figure(
         xlabel="round" if axis == "round" else "training steps",
-        ylabel="",
+        ylabel=metric.label if metric.label == UNIT else "",
         logy=metric.log,
         shared_axes=False,
         show_legend=False,
@@ -204,12 +281,3 @@ def _style(metric: metrics.Metric, axis: str) -> dict[str, Any]:
         active_tools=[],
         tools=TOOLS,
     )
-
-
-def _room(drawn: np.ndarray, metric: metrics.Metric) -> tuple[float, float]:
-    """A range around the values, with a margin of one twentieth."""
-    if not drawn.size:
-        return (0.1, 1.0) if metric.log else (0.0, 1.0)
-    low, high = metrics.scaled(np.array([drawn.min(), drawn.max()]), metric)
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
-    return metrics.unscaled(low - margin, metric), metrics.unscaled(high + margin, metric)

@@ -1,60 +1,71 @@
-"""The cards of the page: each plot with its heading, controls and words."""
+"""The body of the page: a bar to find members and choose a tab, and the cards of that tab."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
-from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
-from viz.live import Plot
+from swarmjax.types import InputError
+from viz import catalog, query, theme, words
+from viz.cards import Card
+from viz.others import SHOWN, Others
+from viz.scene import Scene, View
 from viz.selection import Selection
 from viz.source import History, Snapshot
 
-CARD = """:host { background: var(--viz-paper); border: 1px solid var(--viz-line);
-  border-radius: 10px; padding: 10px 14px 8px; box-sizing: border-box; overflow: hidden; }"""
 # Panel puts a button of its own among the cards, which would take a row.
 ONLY = ".scroll-button { display: none; }"
 GRID = {
     "display": "grid",
     "gap": "12px",
     "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 560px), 1fr))",
-    "grid-auto-rows": "minmax(370px, 1fr)",
+    "grid-auto-rows": "minmax(360px, 1fr)",
     "flex": "1 0 auto",
 }
-log = logging.getLogger(__name__)
+# As many selected members go into the address of the page.
+LINKED = 64
 
 
 class Views:
-    """Graph, heatmap, trajectories and table of one page, under one selection.
+    """All tabs of one page, under one selection; only the cards of the chosen tab are drawn.
 
     They are empty until `draw`, which is called once they are on the page: what fails then is
     told in place of the one view that failed.
+
+    Args:
+        snapshot: what to show.
+        selection: of this page.
+        dark: the theme.
+        others: runs beside this one.
+        name: of the run.
+        changed: told that `state` is another.
     """
 
-    def __init__(self, snapshot: Snapshot, selection: Selection, dark: bool):
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        selection: Selection,
+        dark: bool,
+        others: Others,
+        name: str,
+        changed: Callable[[], None] = lambda: None,
+    ):
         assert snapshot.history is not None
         self.snapshot, self.selection, self.look = snapshot, selection, theme.look(dark)
+        self.others, self.name, self.beside = others, name, ()
+        self._changed, self._cards = changed, {}
         selection.size = snapshot.history.members
-        self._make_controls(snapshot.history)
-        self.graph = Plot(graph.plot, self._tap_graph, self._box_graph)
-        self.heatmap = Plot(heatmap.plot, self._tap_heatmap)
-        self.trajectories = Plot(trajectories.plot)
-        self.table = members.MemberTable(selection.toggle, sizing_mode="stretch_both", margin=0)
-        self._drawers = {
-            "graph": self._draw_graph,
-            "heatmap": self._draw_heatmap,
-            "lines": self._draw_lines,
-            "table": self._draw_table,
-        }
-        self.captions = {name: words.pane() for name in self._drawers}
+        self.tab = next(iter(catalog.TABS))
         self.grid = pn.Column(
-            *self._cards(), styles=GRID, stylesheets=[ONLY], sizing_mode="stretch_both", margin=0
+            styles=GRID, stylesheets=[ONLY], sizing_mode="stretch_width", margin=0
         )
-        selection.param.watch(lambda _event: self.draw(), "members")
+        self._make_bar()
+        self.body = pn.Column(self.bar, self.grid, sizing_mode="stretch_both", margin=0)
+        self._open()
+        selection.param.watch(lambda _event: self._selected(), "members")
 
     @property
     def history(self) -> History:
@@ -62,139 +73,164 @@ class Views:
         assert self.snapshot.history is not None
         return self.snapshot.history
 
+    @property
+    def scene(self) -> Scene:
+        """What the cards show."""
+        return Scene(
+            self.history, self.snapshot.derived, self.selection.members, self.look,
+            self.snapshot.events, self.others, self.beside, self.name,
+        )  # fmt: skip
+
+    @property
+    def cards(self) -> list[Card]:
+        """The cards of the chosen tab."""
+        return [self._card(view) for view in catalog.TABS[self.tab]]
+
+    @property
+    def captions(self) -> dict[str, pn.pane.HTML]:
+        """The words of each card of the chosen tab."""
+        return {card.view.name: card.caption for card in self.cards}
+
     def update(self, snapshot: Snapshot) -> None:
         """Shows a newer snapshot."""
-        self.snapshot = snapshot
-        self.draw()
+        old, self.snapshot = self.snapshot, snapshot
+        if snapshot.history is not old.history:
+            self.draw()
+        elif snapshot.events is not old.events:
+            for card in (card for card in self.cards if card.view.hears):
+                card.draw()
 
     def repaint(self, dark: bool) -> None:
         """Shows the same in the colours of the other theme."""
         self.look = theme.look(dark)
         self.draw()
 
-    def draw(self, *names: str) -> None:
-        """Draws the named views, or all."""
-        for name in names or self._drawers:
-            try:
-                self._drawers[name]()
-            except Exception as error:  # The other views go on, and this one tries again.
-                log.exception("view failed: %s", name)
-                self.captions[name].object = words.failure("this view failed", error)
+    def draw(self) -> None:
+        """Draws the cards of the chosen tab."""
+        for card in self.cards:
+            card.draw()
+        self._tell()
 
-    def _make_controls(self, history: History) -> None:
-        options = metrics.selectable(history)
-        first = next(iter(options.values()))
-        kinds = layout.kinds(history.space)
-        self.color = _select("Color", options, first, self._redraw("graph"))
-        self.size = _select("Size", options, first, self._redraw("graph"))
-        self.kind = _select("Edges: similar", kinds, kinds[0], self._redraw("graph"))
-        self.cell = _select("Color", options, first, self._redraw("heatmap"))
-        self.rows = _select("Rows", heatmap.ROWS, "rank", self._redraw("heatmap"))
-        self.value = _select("Metric", options, first, self._redraw("lines"))
-        self.axis = _select("Against", trajectories.AXES, "round", self._redraw("lines"))
+    @property
+    def state(self) -> dict[str, str]:
+        """What the page shows, as far as it is not what it shows at first; see `restore`."""
+        told = {"tab": self.tab} if self.tab != next(iter(catalog.TABS)) else {}
+        members = self.selection.members
+        if self.find.value:
+            told["find"] = self.find.value
+        elif members and len(members) <= LINKED:
+            told["members"] = ",".join(map(str, members))
+        if self.beside:
+            told["beside"] = "\n".join(self.beside)
+        for card in self._cards.values():
+            first = {c.name: c.value for c in card.view.controls(self.scene)}
+            for name, value in card.choices.items():
+                if value != first[name]:
+                    told[f"{card.view.name}.{name}"] = value
+            if card.plot is not None and card.tools.table:
+                told[f"{card.view.name}.as"] = "table"
+        return told
+
+    def restore(self, state: Mapping[str, str]) -> None:
+        """Shows what an address asks for, as far as there is such a thing."""
+        if state.get("tab") in catalog.TABS:
+            self.tabs.active = list(catalog.TABS).index(state["tab"])
+        known = self.others.names()
+        wanted = state.get("beside", "").split("\n")
+        self.beside = tuple(name for name in wanted if name in known)[:SHOWN]
+        for views in catalog.TABS.values():
+            for view in views:
+                asked = {k.partition(".")[2]: v for k, v in state.items() if _of(k) == view.name}
+                if asked:
+                    self._card(view).restore(asked)
+        if "find" in state:
+            self.find.value = state["find"][: query.LONGEST]
+        else:
+            numbers = state.get("members", "").split(",")[:LINKED]
+            self.selection.replace(int(n) for n in numbers if n.isdecimal() and len(n) < 9)
+
+    def _make_bar(self) -> None:
+        self.tabs = pmui.TabMenu(items=list(catalog.TABS), active=0, margin=0)
+        self.tabs.param.watch(self._turn, "active")
+        self.find = pmui.TextInput(
+            label="Find, as in: width > 64 and learning_rate < 1e-3",
+            size="small", width=370, margin=(4, 0, 4, 0),
+        )  # fmt: skip
+        self.find.param.watch(self._sought, "value")
+        self.found = words.pane()
+        self.found.align = "center"
         self.none = pmui.Button(
             label="Clear selection", variant="text", size="small", margin=0, align="center"
         )
-        self.none.on_click(lambda _event: self.selection.clear())
+        self.none.on_click(lambda _event: self._clear())
+        self.bar = pn.Row(
+            self.tabs, self.found, self.none, self.find,
+            sizing_mode="stretch_width", margin=(0, 0, 8, 0),
+            styles={"flex-wrap": "wrap", "align-items": "center"},
+        )  # fmt: skip
 
-    def _redraw(self, name: str) -> Callable[..., None]:
-        return lambda _event: self.draw(name)
+    def _card(self, view: View) -> Card:
+        if view.name not in self._cards:
+            self._cards[view.name] = Card(
+                view, lambda: self.scene, self._select, self._toggle, self._changed
+            )
+        return self._cards[view.name]
 
-    def _cards(self) -> list[pn.Column]:
-        words_of = self.captions
-        return [
-            _card("Swarm", self.graph.pane, words_of["graph"], self.kind, self.size, self.color),
-            _card(
-                "Members over time", self.heatmap.pane, words_of["heatmap"], self.rows, self.cell
-            ),
-            _card("Trajectories", self.trajectories.pane, words_of["lines"], self.axis, self.value),
-            _card("Best members", self.table, words_of["table"], self.none),
-        ]
+    def _open(self) -> None:
+        self.grid[:] = [card.panel for card in self.cards]
 
-    def _draw_graph(self) -> None:
-        placed = self.snapshot.derived[self.kind.value]
-        self.graph.draw(
-            history=self.history,
-            layout=placed,
-            color=self.color.value,
-            size=self.size.value,
-            members=self.selection.members,
-            look=self.look,
-        )
-        self.captions["graph"].object = words.graph_caption(
-            self.history, placed, self.kind.value, self.color.value, self.look
-        )
+    def _turn(self, _event: Any) -> None:
+        names = list(catalog.TABS)
+        active = self.tabs.active
+        if isinstance(active, int) and 0 <= active < len(names) and names[active] != self.tab:
+            self.tab = names[active]
+            self._open()
+            self.draw()
+            self._changed()
 
-    def _draw_heatmap(self) -> None:
-        self.heatmap.draw(
-            history=self.history,
-            metric=self.cell.value,
-            rows=self.rows.value,
-            members=self.selection.members,
-            look=self.look,
-        )
-        self.captions["heatmap"].object = words.heatmap_caption(
-            self.history, self.cell.value, self.look
-        )
+    def _selected(self) -> None:
+        self.draw()
+        self._changed()
 
-    def _draw_lines(self) -> None:
-        metric = metrics.describe(self.value.value, self.history.space)
-        self.trajectories.draw(
-            frame=metric.log,
-            history=self.history,
-            metric=metric.name,
-            axis=self.axis.value,
-            members=self.selection.members,
-            look=self.look,
-        )
-        self.captions["lines"].object = words.trajectory_caption(
-            self.history, self.selection.members, self.look
-        )
+    def _select(self, members: Sequence[int], instead: bool) -> None:
+        if instead:
+            self.selection.replace(members)
+        else:
+            for member in members:
+                self.selection.toggle(member)
 
-    def _draw_table(self) -> None:
-        picked = self.selection.members
-        colors = {m: self.look.ink for m in picked} | theme.pick_colors(picked, self.look)
-        self.table.param.update(
-            columns=members.headings(self.history),
-            numeric=members.numeric(self.history),
-            rows=members.rows(self.history, picked),
-            picked={str(member): color for member, color in colors.items()},
-        )
-        self.captions["table"].object = words.table_caption(self.history, picked)
+    def _toggle(self, key: str, number: int) -> None:
+        if key == "member":
+            self.selection.toggle(number)
+        elif 0 <= number < len(self.others.known):
+            name = self.others.known[number]
+            if name in self.beside:
+                self.beside = tuple(other for other in self.beside if other != name)
+            else:
+                self.beside = (*self.beside, name)[-SHOWN:]
+            self.draw()
+            self._changed()
+
+    def _sought(self, _event: Any) -> None:
+        text = self.find.value.strip()
+        if text:
+            try:
+                self.selection.replace(query.select(self.history, text))
+            except InputError as error:
+                self._tell(str(error))
+                return
+        self._tell()
+        self._changed()
+
+    def _clear(self) -> None:
+        self.find.value = ""
+        self.selection.clear()
+
+    def _tell(self, wrong: str = "") -> None:
+        picked = len(self.selection.members)
+        self.found.object = words.selected(picked, self.history.members, wrong)
         self.none.disabled = not picked
 
-    def _tap_graph(self, x: float, y: float) -> None:
-        member = layout.pick(self.snapshot.derived[self.kind.value], x, y)
-        if member is not None:
-            self.selection.toggle(member)
 
-    def _box_graph(self, box: tuple[float, float, float, float]) -> None:
-        self.selection.replace(layout.inside(self.snapshot.derived[self.kind.value], box))
-
-    def _tap_heatmap(self, _x: float, y: float) -> None:
-        member = heatmap.pick(self.history, self.rows.value, y)
-        if member is not None:
-            self.selection.toggle(member)
-
-
-def _select(label: str, options: Any, value: str, changed: Callable[..., None]) -> pmui.Select:
-    select = pmui.Select(
-        label=label,
-        options=options,
-        value=value,
-        size="small",
-        width=158,
-        margin=(4, 0, 0, 8),
-        sx={"& .MuiSelect-select": {"padding": "6px 26px 6px 10px", "fontSize": "12.5px"}},
-    )
-    select.param.watch(changed, "value")
-    return select
-
-
-def _card(title: str, body: Any, caption: pn.pane.HTML, *controls: Any) -> pn.Column:
-    heading = words.pane()
-    heading.object = words.heading(title)
-    bar = pn.Row(heading, *controls, sizing_mode="stretch_width", margin=0)
-    return pn.Column(
-        bar, caption, body, stylesheets=[CARD], sizing_mode="stretch_both", margin=0, min_height=0
-    )
+def _of(key: str) -> str:
+    return key.partition(".")[0]

@@ -27,6 +27,9 @@ STATES = {
 }
 
 
+# How many events a page tells while it waits.
+EVENTS = 8
+
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
@@ -106,7 +109,7 @@ def _events(snapshot: Snapshot) -> str:
     lines = [
         f"<li><time>{time.strftime('%H:%M:%S', time.localtime(event.time))}</time>"
         f"{html.escape(event.text)}</li>"
-        for event in snapshot.events
+        for event in snapshot.events[-EVENTS:]
     ]
     return f'<ol role="log">{"".join(lines)}</ol>' if lines else ""
 
@@ -123,6 +126,11 @@ def scale(history: History, name: str, look: Look, *, whole: bool) -> str:
         values = heatmap.values(history, metric)
     else:
         values = _living(history, name, metric)
+    return legend(values, metric, look)
+
+
+def legend(values: np.ndarray, metric: metrics.Metric, look: Look) -> str:
+    """Legend of scaled values in shades."""
     told = metrics.scale(values)
     texts = [html.escape(metrics.text(metrics.unscaled(v, metric), metric)) for v in told.knots]
     spans = list(pairwise(told.shades)) or [(0.5, 0.5)]
@@ -147,9 +155,24 @@ def _living(history: History, name: str, metric: metrics.Metric) -> np.ndarray:
     return metrics.scaled(history.last(name)[history.last("alive")], metric)
 
 
+def shaded(values: np.ndarray, metric: metrics.Metric, look: Look, *texts: str) -> str:
+    """A caption of scaled values in shades, and more sentences."""
+    return _caption(
+        legend(values, metric, look)
+        + _text(f"{metric.label}{_direction(metric)}")
+        + "".join(_text(text) for text in texts if text)
+    )
+
+
+def caption(*texts: str) -> str:
+    """A caption of sentences."""
+    return _caption("".join(_text(text) for text in texts if text))
+
+
 def graph_caption(history: History, placed: Layout, kind: str, color: str, look: Look) -> str:
     """What the graph shows, in words."""
     dead = int((~history.last("alive")).sum())
+    alarmed = int((history.last("alive") & (history.last("alarm") != 0)).sum())
     edges = len(placed.edges)
     cut = f"{min(edges, graph.MAX_EDGES):,} of {edges:,} edges shown" if edges else "no edges"
     metric = metrics.describe(color, history.space)
@@ -157,6 +180,7 @@ def graph_caption(history: History, placed: Layout, kind: str, color: str, look:
         scale(history, color, look, whole=False)
         + _text(f"{metric.label}{_direction(metric)}")
         + _dead(dead, look)
+        + _alarmed(alarmed, look)
         + _text(f"{_count(history.members, 'member')} joined to the nearest by {kind}; {cut}")
     )
 
@@ -165,25 +189,37 @@ def heatmap_caption(history: History, name: str, look: Look) -> str:
     """What the heatmap shows, in words."""
     metric = metrics.describe(name, history.space)
     averaged = heatmap.cells(history) > heatmap.MAX_CELLS
-    died = len(heatmap.deaths(history))
-    marks = f"; {heatmap.MAX_DEATHS} of {died} deaths marked" if died > heatmap.MAX_DEATHS else ""
+    died, raised = len(heatmap.deaths(history)), len(heatmap.alarms(history))
+    most = heatmap.MAX_MARKS
+    marks = "".join(
+        f"; {most} of {count:,} {what} marked"
+        for what, count in (("deaths", died), ("alarms", raised))
+        if count > most
+    )
     shape = f"{_count(history.members, 'member')} × {_count(len(history.rounds), 'round')}"
     return _caption(
         scale(history, name, look, whole=True)
         + _text(f"{metric.label}{_direction(metric)}")
         + _dead(died, look)
+        + _alarmed(raised, look)
         + _text(shape + (", averaged to the pixels" if averaged else "") + marks)
     )
 
 
-def trajectory_caption(history: History, picked: tuple[int, ...], look: Look) -> str:
+def trajectory_caption(
+    history: History, picked: tuple[int, ...], look: Look, names: tuple[str, ...] = ()
+) -> str:
     """What the trajectories show, in words."""
     drawn = len(trajectories.shown(history, picked, look))
     lines = (
         f"{drawn} of {len(picked)} selected shown" if picked else f"best {drawn} (none selected)"
     )
+    labels = [metrics.describe(name, history.space).label for name in names]
+    dashes = zip(trajectories.DASHES, labels, strict=False)
+    kinds = ", ".join(f"{dash}: {label}" for dash, label in dashes) if len(names) > 1 else ""
     return _caption(
-        _text(f"lines: {lines}; dot: took over another member's weights")
+        (_text(f"{kinds}; each over its own range") if kinds else "")
+        + _text(f"lines: {lines}; dot: took over another member's weights")
         + '<span class="swatch band"></span>'
         + _text("middle 80 % and median of the swarm")
     )
@@ -192,11 +228,15 @@ def trajectory_caption(history: History, picked: tuple[int, ...], look: Look) ->
 def table_caption(history: History, picked: tuple[int, ...]) -> str:
     """How many members the table shows, and how many columns, of which some need scrolling."""
     shown = min(members.LIMIT, history.members)
-    columns = len(members.headings(history))
-    return _caption(
-        _text(f"{shown:,} of {history.members:,} members shown in {columns} columns")
-        + _text(f"{len(picked):,} selected")
-    )
+    columns = len(members.table(history).columns)
+    return _caption(_text(f"{shown:,} of {history.members:,} members shown in {columns} columns"))
+
+
+def selected(count: int, members: int, wrong: str = "") -> str:
+    """How many members are selected, or why what was looked for was not understood."""
+    if wrong:
+        return f'<p class="found wrong" role="alert">{html.escape(wrong)}</p>'
+    return f'<p class="found" role="status">{count:,} of {members:,} selected</p>'
 
 
 def _caption(inner: str) -> str:
@@ -213,6 +253,10 @@ def _count(number: int, noun: str) -> str:
 
 def _dead(count: int, look: Look) -> str:
     return f'<span style="color:{look.dead}">✕ {count:,} dead</span>' if count else ""
+
+
+def _alarmed(count: int, look: Look) -> str:
+    return f'<span style="color:{look.alarm}">▲ {_count(count, "alarm")}</span>' if count else ""
 
 
 def _direction(metric: metrics.Metric) -> str:

@@ -112,19 +112,24 @@ class Visit:
             assert time.monotonic() < end, f"waited in vain until {what}; {self.wrong}"
             self.page.wait_for_timeout(100)
 
-    def ready(self) -> list[int]:
-        """Waits until all three figures are drawn and still."""
-        before = self.drawn()
+    def ready(self, figures: int = 3) -> list[int]:
+        """Waits until so many figures are drawn, and still."""
+        before = self.drawn(figures=figures)
         while True:
             self.page.wait_for_timeout(400)
             if before == (now := self.sums()):
                 return now
             before = now
 
-    def drawn(self, seconds: float = 30) -> list[int]:
-        """Waits until all three figures are drawn."""
-        self.wait("three figures are drawn", lambda: len(self.sums()) == 3, seconds)
+    def drawn(self, seconds: float = 30, figures: int = 3) -> list[int]:
+        """Waits until so many figures are drawn."""
+        self.wait(f"{figures} figures are drawn", lambda: len(self.sums()) == figures, seconds)
         return self.sums()
+
+    def turn(self, tab: str, figures: int) -> list[int]:
+        """Goes to another tab, and waits until its figures are drawn, and still."""
+        self.page.get_by_role("tab", name=tab).click()
+        return self.ready(figures)
 
     def changed(self, before: list[int], which: tuple[int, ...] = (0, 1, 2)) -> None:
         """Waits until the figures `which` (graph, heatmap, trajectories) differ from before."""
@@ -150,7 +155,7 @@ class Visit:
 
     def selected(self) -> int:
         """How many members the page says are selected."""
-        return int(re.search(r"([\d,]+) selected$", self.text(".caption")).group(1))
+        return int(re.search(r"([\d,]+) of [\d,]+ selected", self.text(".found")).group(1))
 
     def drag_over_figure(self, number: int) -> None:
         """Drags a box over the left half of a figure."""

@@ -1,0 +1,208 @@
+"""Descent: which families live, what was born, copied and crossed, and how a member came to be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import pandas as pd
+
+from viz import metrics, spending
+from viz.scatter import room
+from viz.source import History
+from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
+from viz.trajectories import shown, spaced
+
+MAX_LINES = 4
+
+
+def plot_families(history: History, *, look: Look = LIGHT) -> hv.Overlay:
+    """Share of the living that descend from each founder, round by round."""
+    return spending.stacked(
+        history, spending.population(history), "share of the living members", look
+    )
+
+
+def families(history: History) -> pd.DataFrame:
+    """The shares in numbers, one row per round, latest first."""
+    return spending.with_rounds(history, spending.population(history))
+
+
+def births(history: History) -> pd.DataFrame:
+    """Births, clones, crossovers and deaths, the latest first: one row each."""
+    slots = np.arange(history.members)
+    rows = []
+    for r, frame in enumerate(history.frames):
+        before = history.frames[r - 1]["alive"] if r else np.ones(history.members, bool)
+        copied, crossed = frame["parent"] != slots, frame["mate"] != slots
+        for member in _indices(frame["fresh"] | copied | crossed | (before & ~frame["alive"])):
+            at = int(frame["round"][0]), _what(frame, member, crossed[member], copied[member])
+            mate = int(frame["mate"][member]) if crossed[member] else None
+            parent = None if frame["fresh"][member] else int(frame["parent"][member])
+            rows.append((*at, member, int(frame["birth"][member]), parent, mate))
+    names = ["round", "event", "member", "network", "parent", "mate"]
+    found = pd.DataFrame(rows[::-1], columns=names)
+    return found.astype({"parent": "Int64", "mate": "Int64"})
+
+
+def _indices(which: np.ndarray) -> list[int]:
+    return np.flatnonzero(which).tolist()
+
+
+def _what(frame: dict[str, np.ndarray], member: int, crossed: bool, copied: bool) -> str:
+    if not frame["alive"][member]:
+        return "death"
+    if frame["fresh"][member]:
+        return "birth"
+    return "crossover" if crossed else "clone" if copied else "death"
+
+
+def ancestors(history: History, member: int) -> np.ndarray:
+    """Slot `[R]` in which the network of `member`, or its ancestor, lived; -1 before its birth."""
+    path = np.full(len(history.rounds), -1)
+    slot = member
+    for r in range(len(path) - 1, -1, -1):
+        path[r] = slot
+        if history.frames[r]["fresh"][slot]:
+            break
+        slot = int(history.frames[r]["parent"][slot])
+    return path
+
+
+def along(history: History, name: str, path: np.ndarray) -> np.ndarray:
+    """A metric `[R]` along a path of slots, NaN before the birth."""
+    metric = metrics.describe(name, history.space)
+    raw = history.column(name)
+    if raw.dtype.kind not in "fiu":
+        return np.full(len(path), np.nan)
+    values = metrics.scaled(raw[np.arange(len(path)), path], metric)
+    usable = np.isfinite(values) & (path >= 0)
+    return np.where(usable, [metrics.unscaled(v, metric) for v in values], np.nan)
+
+
+def plot(
+    history: History,
+    *,
+    metric: str,
+    members: tuple[int, ...] = (),
+    look: Look = LIGHT,
+) -> hv.Overlay:
+    """The metric along the ancestry of each member: a dot where it was copied, a star if crossed.
+
+    Of a gene this is the schedule that the member's weights were trained by.
+    """
+    told = metrics.describe(metric, history.space)
+    chosen = shown(history, members, look)[: MAX_LINES if not members else None]
+    colors = pick_colors(chosen, look)
+    paths = {m: ancestors(history, m) for m in chosen}
+    lines = {m: along(history, metric, path) for m, path in paths.items()}
+    low, high = room(np.concatenate([*lines.values(), []]), told)
+    left, right = float(history.rounds[0]), float(history.rounds[-1])
+    span = max(right - left, 1.0)
+    extents = (left - 0.04 * span, low, right + 0.1 * span, high)
+    parts = [
+        _lines(history, lines, colors),
+        *_marks(history, paths, lines, colors, extents, look),
+        _numbers(history, lines, colors, extents, told),
+    ]
+    return styled(hv.Overlay(parts), **_style(told))
+
+
+def table(
+    history: History, *, metric: str, members: tuple[int, ...] = (), look: Look = LIGHT
+) -> pd.DataFrame:
+    """Each drawn member's ancestry: round, slot, network, event, the metric and all genes."""
+    parts = []
+    for member in shown(history, members, look)[: MAX_LINES if not members else None]:
+        path = ancestors(history, member)
+        rows = _indices(path >= 0)
+        part = pd.DataFrame({"of member": member, "round": history.rounds[rows]})
+        part["member"] = path[rows]
+        for name in dict.fromkeys(("birth", "step", metric, *(g for g, _ in history.space.genes))):
+            part[name] = history.column(name)[rows, path[rows]]
+        part["event"] = [_step(history, r, path[r]) for r in rows]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _step(history: History, r: int, slot: int) -> str:
+    frame = history.frames[r]
+    crossed, copied = frame["mate"][slot] != slot, frame["parent"][slot] != slot
+    if not (frame["fresh"][slot] or crossed or copied):
+        return "" if frame["alive"][slot] else "death"
+    return _what(frame, slot, crossed, copied)
+
+
+def _lines(history: History, lines: dict[int, np.ndarray], colors: dict[int, str]) -> hv.Contours:
+    paths = [{"t": history.rounds, "v": lines[m], "color": c} for m, c in colors.items()]
+    paths += [{"t": [t], "v": [v], "color": c} for t, v, c in mixed([], math.nan, math.nan)]
+    return styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2)
+
+
+def _marks(
+    history: History,
+    paths: dict[int, np.ndarray],
+    lines: dict[int, np.ndarray],
+    colors: dict[int, str],
+    extents: tuple[float, float, float, float],
+    look: Look,
+) -> list[hv.Points]:
+    spots: dict[str, list[tuple]] = {"clone": [], "crossover": []}
+    for member, path in paths.items():
+        for r in _indices((path >= 0) & np.isfinite(lines[member])):
+            event = _step(history, r, path[r])
+            if event in spots:
+                text = f"{event} of member {history.frames[r]['parent'][path[r]]}"
+                spots[event].append(
+                    (history.rounds[r], lines[member][r], member, text, colors[member])
+                )
+    return [
+        styled(
+            hv.Points(
+                mixed(spots[event], *[math.nan] * 3, ""),
+                ["t", "v"],
+                ["member", "text", "color"],
+                extents=extents,
+            ),
+            marker=marker, size=size, color="color", line_color=look.paper, line_width=1,
+            tools=["hover"], hover_tooltips=[("member", "@member"), ("event", "@text")],
+            nonselection_alpha=1.0,
+        )
+        for event, marker, size in (("clone", "circle", 9), ("crossover", "star", 15))
+    ]  # fmt: skip
+
+
+def _numbers(
+    history: History,
+    lines: dict[int, np.ndarray],
+    colors: dict[int, str],
+    extents: tuple[float, float, float, float],
+    metric: metrics.Metric,
+) -> hv.Labels:
+    ends = {m: float(metrics.scaled(v[-1:], metric)[0]) for m, v in lines.items()}
+    wished = {m: end for m, end in ends.items() if math.isfinite(end)}
+    bottom, top = metrics.scaled(np.array(extents[1::2]), metric)
+    gap = 0.06 * (top - bottom)
+    heights = spaced(wished, bottom + gap / 2, top - gap / 2, gap=gap) if wished else {}
+    right = history.rounds[-1] + 0.02 * (extents[2] - extents[0])
+    rows = [(right, metrics.unscaled(h, metric), f"{m}", colors[m]) for m, h in heights.items()]
+    labels = hv.Labels(mixed(rows, *[math.nan] * 3), ["t", "v"], ["text", "color"])
+    return styled(
+        labels, text_color="color", text_align="left", text_font_style="bold", **letters()
+    )
+
+
+def _style(metric: metrics.Metric) -> dict[str, Any]:
+    return figure(
+        xlabel="round",
+        ylabel=metric.label,
+        logy=metric.log,
+        shared_axes=False,
+        show_legend=False,
+        show_grid=True,
+        gridstyle={"xgrid_line_color": None},
+        active_tools=[],
+        tools=TOOLS,
+    )

@@ -1,0 +1,262 @@
+"""How a search went: the best so far and the distribution of scores, of one or several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import holoviews as hv
+import numpy as np
+import pandas as pd
+
+from viz import metrics
+from viz.scatter import room
+from viz.source import History
+from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
+from viz.trajectories import spaced
+
+AXES = {"member-steps": "steps", "round": "round", "seconds": "seconds"}
+CURVES = 4
+
+
+class Outcome(NamedTuple):
+    """What one run has come to.
+
+    Attributes:
+        rounds: `[R]` numbers of the rounds.
+        steps: `[R]` member-steps taken by the end of each.
+        seconds: `[R]` wall seconds since the end of the first.
+        best: `[R]` best score any living member has had so far, NaN before the first.
+        scores: `[R, N]` scores of the living, NaN for others.
+        metric: what is scored.
+        members: of the swarm.
+    """
+
+    rounds: np.ndarray
+    steps: np.ndarray
+    seconds: np.ndarray
+    best: np.ndarray
+    scores: np.ndarray
+    metric: metrics.Metric
+    members: int
+
+
+def outcome(history: History, name: str = "") -> Outcome:
+    """What a run has come to by a metric, the one that ranks its members if none is named."""
+    metric = metrics.describe(name or metrics.fitness_metric(history), history.space)
+    sign = -1 if metric.better < 0 else 1
+    raw = history.column(metric.name).astype(float)
+    scores = np.where(history.column("alive") & np.isfinite(raw), raw, np.nan)
+    each = np.where(np.isfinite(scores), scores * sign, -np.inf).max(axis=1)
+    best = np.maximum.accumulate(each) * sign
+    times = np.array([frame["time"][0] for frame in history.frames])
+    return Outcome(
+        history.rounds, history.column("steps").sum(axis=1, dtype=np.int64).cumsum(),
+        times - times[0], np.where(np.isfinite(best), best, np.nan), scores, metric,
+        history.members,
+    )  # fmt: skip
+
+
+def plot_best(
+    runs: Mapping[str, Outcome], *, axis: str = "steps", look: Look = LIGHT
+) -> hv.Overlay:
+    """Best so far of every run, and of the first what the middle 80 % and the median had."""
+    first, *_ = runs.values()
+    metric = first.metric
+    shown = dict(list(runs.items())[: len(look.picks)])
+    rows = [_quantiles(row) for row in first.scores]
+    low, middle, high = np.array(rows).T
+    drawn = np.concatenate([low, high, *(run.best for run in shown.values())])
+    bottom, top = room(drawn, metric)
+    xs = [at(run, axis) for run in shown.values()]
+    left, right = min(x.min() for x in xs), max(x.max() for x in xs)
+    span = float(right - left) or 1.0
+    extents = (left - 0.03 * span, bottom, right + 0.03 * span, top)
+    x = at(first, axis)
+    known = np.isfinite(low)
+    band = hv.Area((x[known], low[known], high[known]), "t", ["low", "high"])
+    parts = [
+        styled(band, color=look.band, alpha=0.28, line_alpha=0),
+        styled(
+            hv.Curve((x[known], middle[known]), "t", "low"), color=look.muted,
+            line_dash="dashed", line_width=1.5,
+        ),
+        _steps(shown, axis, extents, look),
+        _tags({n: (float(at(r, axis)[-1]), r.best[-1]) for n, r in shown.items()}, extents, metric,
+              look),
+    ]  # fmt: skip
+    label = next(label for label, name in AXES.items() if name == axis)
+    return styled(hv.Overlay(parts), **_style(label, metric.label, logy=metric.log))
+
+
+def plot_shares(runs: Mapping[str, Outcome], *, look: Look = LIGHT) -> hv.Overlay:
+    """Share of the members that have a score or a worse one, for every run in its last round.
+
+    Of a single run, some rounds from the first to the last.
+    """
+    curves = distribution(runs)
+    metric = next(iter(runs.values())).metric
+    drawn = np.concatenate([*(x for x, _ in curves.values()), []])
+    left, right = room(drawn, metric)
+    extents = (left, -0.03, right, 1.05)
+    colors = _colors(list(curves), look)
+    paths = [{"t": x, "v": y, "color": colors[name]} for name, (x, y) in curves.items() if x.size]
+    paths += [{"t": [np.nan], "v": [np.nan], "color": c} for c in ("black", "white")]
+    middles = {
+        name: (float(np.interp(0.35 + 0.1 * i, y, x)), 0.35 + 0.1 * i)
+        for i, (name, (x, y)) in enumerate(curves.items())
+        if x.size
+    }
+    tags = [(t, v, f" {name[:24]}", colors[name]) for name, (t, v) in middles.items()]
+    tags += [(np.nan, np.nan, "", c) for c in ("black", "white")]
+    labels = hv.Labels(tags, ["t", "v"], ["text", "color"])
+    parts = [
+        styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2),
+        styled(hv.Points([], ["t", "v"], extents=extents), size=1),
+        styled(
+            labels, text_color="color", text_align="left", text_font_style="bold",
+            **letters(background_fill_color=look.paper, background_fill_alpha=0.7),
+        ),
+    ]  # fmt: skip
+    return styled(hv.Overlay(parts), **_style(metric.label, "share of members", logx=metric.log))
+
+
+def distribution(runs: Mapping[str, Outcome]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Curve name -> scores from worst to best, and the share of members up to each."""
+    if len(runs) == 1:
+        run = next(iter(runs.values()))
+        which = np.unique(np.linspace(0, len(run.rounds) - 1, CURVES).astype(int))
+        rows = {f"round {run.rounds[r]}": (run.scores[r], run) for r in which}
+    else:
+        rows = {name: (run.scores[-1], run) for name, run in runs.items()}
+    found = {}
+    for name, (scores, run) in rows.items():
+        usable = np.isfinite(metrics.scaled(scores, run.metric))
+        ordered = np.sort(scores[usable])
+        if run.metric.better < 0:
+            ordered = ordered[::-1]
+        # The dead and the unmeasured are worse than all.
+        missing = run.members - len(ordered)
+        found[name] = ordered, (missing + np.arange(len(ordered)) + 1) / run.members
+    return found
+
+
+def table(runs: Mapping[str, Outcome]) -> pd.DataFrame:
+    """One row per run: size, what it spent, its best score and what its members came to."""
+    rows = []
+    for name, run in runs.items():
+        low, middle, high = _quantiles(run.scores[-1])
+        rows.append(
+            {
+                "run": name,
+                "members": run.members,
+                "alive": int(np.isfinite(run.scores[-1]).sum()),
+                "rounds": len(run.rounds),
+                "member-steps": int(run.steps[-1]),
+                "seconds": float(run.seconds[-1]),
+                "metric": run.metric.label,
+                "best": float(run.best[-1]),
+                "median member": middle,
+                "lowest tenth": low,
+                "highest tenth": high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def by_round(runs: Mapping[str, Outcome]) -> pd.DataFrame:
+    """One row per run and round: steps, seconds, best so far and median, the latest first."""
+    parts = [
+        pd.DataFrame(
+            {
+                "run": name, "round": run.rounds, "member-steps": run.steps,
+                "seconds": run.seconds, "best so far": run.best,
+                "median member": [_quantiles(row)[1] for row in run.scores],
+            }
+        ).iloc[::-1]
+        for name, run in runs.items()
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def shares_table(runs: Mapping[str, Outcome]) -> pd.DataFrame:
+    """The distribution in numbers: what each tenth of the members reached."""
+    tenths = np.linspace(0.1, 1, 10)
+    columns: dict[str, Any] = {"share of members": tenths}
+    for name, (x, y) in distribution(runs).items():
+        columns[name] = np.interp(tenths, y, x, left=np.nan) if x.size else np.full(10, np.nan)
+    return pd.DataFrame(columns)
+
+
+def at(run: Outcome, axis: str) -> np.ndarray:
+    """Where each round stands on an axis of `AXES`."""
+    return {"steps": run.steps, "round": run.rounds, "seconds": run.seconds}[axis].astype(float)
+
+
+def _quantiles(scores: np.ndarray) -> tuple[float, float, float]:
+    known = scores[np.isfinite(scores)]
+    low, middle, high = np.quantile(known, (0.1, 0.5, 0.9)) if known.size else (np.nan,) * 3
+    return float(low), float(middle), float(high)
+
+
+def _steps(
+    runs: Mapping[str, Outcome], axis: str, extents: tuple[float, ...], look: Look
+) -> hv.Contours:
+    colors = _colors(list(runs), look)
+    paths = []
+    for name, run in runs.items():
+        x, y = at(run, axis), run.best
+        paths.append(
+            {"t": np.repeat(x, 2)[1:], "v": np.repeat(y, 2)[:-1], "color": colors[name]}
+            if len(x) > 1
+            else {"t": [x[0], x[0] + 0.3], "v": [y[0], y[0]], "color": colors[name]}
+        )
+    paths += [{"t": [np.nan], "v": [np.nan], "color": c} for c in ("black", "white")]
+    lines = hv.Contours(paths, ["t", "v"], "color", extents=extents)
+    return styled(lines, color="color", line_width=2.5)
+
+
+def _tags(
+    ends: Mapping[str, tuple[float, float]],
+    extents: tuple[float, ...],
+    metric: metrics.Metric,
+    look: Look,
+) -> hv.Labels:
+    """Every run's name above the end of its line, none over another."""
+    colors = _colors(list(ends), look)
+    bottom, top = metrics.scaled(np.array(extents[1::2]), metric)
+    gap = 0.07 * (top - bottom)
+    wished = {
+        i: float(metrics.scaled(np.array([v]), metric)[0]) + gap
+        for i, (_, v) in enumerate(ends.values())
+        if np.isfinite(v)
+    }
+    heights = spaced(wished, bottom + gap, top - gap / 2, gap=gap) if wished else {}
+    names = list(ends)
+    rows = [
+        (ends[names[i]][0], metrics.unscaled(h, metric), names[i][:28], colors[names[i]])
+        for i, h in heights.items()
+    ]
+    rows += [(np.nan, np.nan, "", c) for c in ("black", "white")]
+    labels = hv.Labels(rows, ["t", "v"], ["text", "color"])
+    return styled(
+        labels, text_color="color", text_align="right", text_font_style="bold",
+        **letters(background_fill_color=look.paper, background_fill_alpha=0.7),
+    )  # fmt: skip
+
+
+def _colors(names: list[str], look: Look) -> dict[str, str]:
+    return {name: look.picks[i % len(look.picks)] for i, name in enumerate(names)}
+
+
+def _style(xlabel: str, ylabel: str, **options: Any) -> dict[str, Any]:
+    return figure(
+        xlabel=xlabel,
+        ylabel=ylabel,
+        shared_axes=False,
+        show_legend=False,
+        show_grid=True,
+        active_tools=[],
+        tools=TOOLS,
+        **options,
+    )
