@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from swarmjax.space import Choice
+from swarmjax.types import Genome
 from viz import forest, metrics, scatter
 from viz.source import History
 from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
@@ -66,7 +67,8 @@ def estimate(history: History, *, x: str, y: str, metric: str) -> np.ndarray:
     living = np.flatnonzero(history.last("alive"))
     sample = np.random.default_rng(0).choice(living, min(len(living), 24), replace=False)
     right, up = (part.ravel() for part in np.meshgrid(*points))
-    genome = {name: np.tile(v[sample], len(right)) for name, v in history.genome().items()}
+    held = {name: np.asarray(v) for name, v in history.genome().items()}
+    genome: Genome = {name: np.tile(v[sample], len(right)) for name, v in held.items()}
     genome |= {x: np.repeat(right, len(sample)), y: np.repeat(up, len(sample))}
     predicted = fit.model.predict(forest.features(history, genome, genes)[0])
     mean = predicted.reshape(len(points[1]), len(points[0]), len(sample)).mean(axis=2)
@@ -98,13 +100,17 @@ def plot(
     told = describe(history, metric, show)
     values = metrics.scaled(cells, told)
     shade = metrics.shades(values, metrics.scale(values), told)
+    if not np.isfinite(shade).any():
+        # HoloViews cannot draw what has no value at all.
+        shade, cells = np.full(shade.shape, -1.0), np.zeros(cells.shape)
     names = [bins(history, name)[1] for name in (x, y)]
     # However fine the cells are, an axis goes from 0 to the number of its names.
     edges = [np.linspace(0, len(each), n + 1) for each, n in zip(names, cells.T.shape, strict=True)]
     image = hv.QuadMesh((*edges, shade, cells), ["x", "y"], ["shade", "value"])
+    none = {"NaN": look.page, "min": look.page}
     parts = [
         styled(
-            image, cmap=list(look.ramp), clim=(0, 1), clipping_colors={"NaN": look.page},
+            image, cmap=list(look.ramp), clim=(0, 1), clipping_colors=none,
             line_color=look.paper, line_width=0 if show == "estimate" else 1, tools=["hover"],
             hover_tooltips=[(told.label, "@value{0.0[0000]}")],
         ),
@@ -142,7 +148,7 @@ def _numbers(
                 _brief(float(cells[y, x]), told),
                 look.paper if shade[y, x] > 0.55 else look.ink,
             )
-            for y, x in np.argwhere(np.isfinite(cells))
+            for y, x in np.argwhere(shade >= 0)
         ]
     rows += [(np.nan, np.nan, "", color) for color in (look.paper, look.ink)]
     labels = hv.Labels(rows, ["x", "y"], ["text", "color"])

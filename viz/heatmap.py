@@ -44,7 +44,7 @@ def plot(
         _shaded(image, history, told, scale, sequence),
         cmap=list(look.ramp),
         clim=(0, 1),
-        clipping_colors={"NaN": look.line},
+        clipping_colors={"NaN": look.line, "min": look.line},
         tools=["hover"],
         hover_tooltips=[
             ("member", "@member"),
@@ -165,8 +165,11 @@ def _shaded(
     z = image.dimension_values("z", flat=False)
     member = sequence[np.clip(np.rint(row), 0, history.members - 1).astype(int)]
     member, number = np.meshgrid(member, np.rint(at).astype(int), indexing="ij")
-    value = 10.0**z if metric.log else z
-    data = (at, row, metrics.shades(z, scale, metric), member, number, value)
+    value, shade = 10.0**z if metric.log else z, metrics.shades(z, scale, metric)
+    if not np.isfinite(shade).any():
+        # HoloViews cannot draw what has no value at all.
+        value, shade = np.zeros(z.shape), np.full(z.shape, -1.0)
+    data = (at, row, shade, member, number, value)
     return hv.Image(
         data,
         ["at", "row"],

@@ -87,9 +87,9 @@ def first(scene: Scene) -> str:
     return next(iter(metrics.selectable(scene.history).values()))
 
 
-def choose_metric(scene: Scene, name: str, label: str) -> Control:
+def choose_metric(scene: Scene, name: str, label: str, value: str = "") -> Control:
     """A choice among the metrics."""
-    return Control(name, label, metrics.selectable(scene.history), first(scene))
+    return Control(name, label, metrics.selectable(scene.history), value or first(scene))
 
 
 def choose_any(scene: Scene, name: str, label: str, value: str) -> Control:

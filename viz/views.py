@@ -24,6 +24,8 @@ GRID = {
     "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 560px), 1fr))",
     "grid-auto-rows": "minmax(360px, 1fr)",
     "flex": "1 0 auto",
+    # Or it would be as high as the page, with the bar above it.
+    "height": "auto",
 }
 # As many selected members go into the address of the page.
 LINKED = 64
@@ -59,9 +61,7 @@ class Views:
         self._changed, self._cards = changed, {}
         selection.size = snapshot.history.members
         self.tab = next(iter(catalog.TABS))
-        self.grid = pn.Column(
-            styles=GRID, stylesheets=[ONLY], sizing_mode="stretch_width", margin=0
-        )
+        self.grid = pn.Column(styles=GRID, stylesheets=[ONLY], sizing_mode="stretch_both", margin=0)
         self._make_bar()
         self.body = pn.Column(self.bar, self.grid, sizing_mode="stretch_both", margin=0)
         self._open()
