@@ -213,6 +213,16 @@ def test_more_dots_than_can_be_seen_are_sampled_and_the_selected_stay():
     assert scatter.MAX_DOTS <= len(shown) <= scatter.MAX_DOTS + 1
 
 
+def test_a_figure_leaves_out_the_worst_few_that_are_far_off_and_tells_so():
+    loss = np.concatenate([np.linspace(0.1, 0.2, 99), [1e6]])
+    told = [metrics.describe(name, SPACE) for name in ("valid_loss", "width")]
+    frame = pd.DataFrame({"valid_loss": loss, "width": np.full(100, 16.0)})
+    assert scatter.near(loss, told[0]).max() < 0.21
+    assert scatter.beside(frame, told) == 3
+    # The best are always shown.
+    assert scatter.near(np.array([1e-9, *loss[:99]]), told[0]).min() == 1e-9
+
+
 def test_taps_on_dots_find_members_on_logarithmic_axes():
     history = made({"cost": [1e3, 1e6, 1e9], "valid_accuracy": [0.1, 0.2, 0.3]})
     assert scatter.pick(history, "cost", "valid_accuracy", (1.1e6, 0.2)) == 1

@@ -16,6 +16,7 @@ from viz.source import History
 from viz.theme import LIGHT, TOOLS, Look, figure, mixed, pick_colors, styled
 
 _MEASURED = re.compile(r"\(([^ ()]+) > ([^ ()]+)\)$")
+_WHOSE = re.compile(r"^member \d+: ")
 _HOVER = [("alarm", "@kind"), ("round", "@at"), ("members", "@count")]
 
 
@@ -87,6 +88,8 @@ def _fresh(history: History) -> np.ndarray:
 
 
 def _measured(text: str) -> tuple[str, str, str]:
+    """Value, threshold and what happened."""
+    text = _WHOSE.sub("", text)
     found = _MEASURED.search(text)
     return (found[1], found[2], text[: found.start()].strip()) if found else ("", "", text)
 

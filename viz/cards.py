@@ -175,7 +175,7 @@ class Card:
 
     def _make_panel(self) -> pn.Column:
         heading = words.pane()
-        heading.styles = {"flex": "1 0 auto"}
+        heading.param.update(sizing_mode=None, styles={"flex": "1 0 auto"})
         heading.object = words.heading(self.view.title)
         bar = pn.Row(
             heading, *self.controls.values(), self.tools,

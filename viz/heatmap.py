@@ -189,10 +189,11 @@ def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
 
 
 def _alarms(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
-    marks = hv.Points(_at(history, sequence, alarms(history)[-MAX_MARKS:]), ["at", "row"])
+    found = alarms(history)[-MAX_MARKS:]
     return styled(
-        marks, marker="circle", size=5, color=look.alarm, line_color=look.paper,
-        nonselection_alpha=1.0,
+        hv.Points(_at(history, sequence, found), ["at", "row"]), marker="circle",
+        size=5 if len(found) < 100 else 3, color=look.alarm, line_color=look.paper,
+        line_width=0.5, nonselection_alpha=1.0,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from viz import metrics
-from viz.scatter import room
+from viz.scatter import TAIL, room
 from viz.source import History
 from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
 from viz.trajectories import spaced
@@ -96,7 +96,8 @@ def plot_shares(runs: Mapping[str, Outcome], *, look: Look = LIGHT) -> hv.Overla
     """
     curves = distribution(runs)
     metric = next(iter(runs.values())).metric
-    drawn = np.concatenate([*(x for x, _ in curves.values()), []])
+    # A few that are far off would take all the room.
+    drawn = np.concatenate([*(x[y >= TAIL] for x, y in curves.values()), []])
     left, right = room(drawn, metric)
     extents = (left, -0.03, right, 1.05)
     colors = _colors(list(curves), look)
@@ -107,14 +108,14 @@ def plot_shares(runs: Mapping[str, Outcome], *, look: Look = LIGHT) -> hv.Overla
         for i, (name, (x, y)) in enumerate(curves.items())
         if x.size
     }
-    tags = [(t, v, f" {name[:24]}", colors[name]) for name, (t, v) in middles.items()]
+    tags = [(t, v, f"{name[:24]} ", colors[name]) for name, (t, v) in middles.items()]
     tags += [(np.nan, np.nan, "", c) for c in ("black", "white")]
     labels = hv.Labels(tags, ["t", "v"], ["text", "color"])
     parts = [
         styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2),
         styled(hv.Points([], ["t", "v"], extents=extents), size=1),
         styled(
-            labels, text_color="color", text_align="left", text_font_style="bold",
+            labels, text_color="color", text_align="right", text_font_style="bold",
             **letters(background_fill_color=look.paper, background_fill_alpha=0.7),
         ),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, s
 
 MAX_LINES = 1000
 TICKS = 4
+SHADES = 24
 
 
 def axes(history: History, metric: str) -> list[str]:
@@ -31,8 +32,12 @@ def heights(history: History, metric: str) -> np.ndarray:
     columns = [units[:, names.index(n)] for n in axes(history, metric) if n != metric]
     told = metrics.describe(metric, history.space)
     values = metrics.scaled(scatter.values(history, metric), told)
-    low, high = _ends(values)
-    return np.column_stack([*columns, (values - low) / (high - low)])
+    return np.column_stack([*columns, _along(values, metrics.scale(values))])
+
+
+def _along(values: np.ndarray, scale: metrics.Scale) -> np.ndarray:
+    """Heights on the axis of the metric, on which as on a legend the many have room too."""
+    return np.where(np.isfinite(values), np.interp(values, scale.knots, scale.shades), np.nan)
 
 
 def plot(
@@ -49,9 +54,7 @@ def plot(
     rows = shown(history, metric)
     rows = rows[np.argsort(shade[rows], kind="stable")]
     at = np.arange(grid.shape[1])
-    faint = [{"x": at, "y": grid[m], "shade": float(shade[m])} for m in rows]
-    # Two more, which are nowhere: without any there would be nothing to give shades to.
-    faint += [{"x": [np.nan], "y": [np.nan], "shade": float(i)} for i in (0, 1)]
+    faint = _bundles(at, grid[rows], shade[rows])
     chosen = [
         {"x": at, "y": grid[m], "color": c} for m, c in pick_colors(members, look).items()
     ] + [{"x": [x], "y": [y], "color": c} for x, y, c in mixed([], np.nan, np.nan)]
@@ -69,6 +72,21 @@ def plot(
         hv.Overlay(parts),
         **_style([metrics.describe(n, history.space).label for n in axes(history, metric)]),
     )
+
+
+def _bundles(at: np.ndarray, lines: np.ndarray, shade: np.ndarray) -> list[dict[str, Any]]:
+    """The lines `[N, A]` in at most `SHADES` paths with gaps: one path a line takes seconds."""
+    level = np.clip(np.rint(shade * (SHADES - 1)), 0, SHADES - 1)
+    paths = []
+    for each in np.unique(level):
+        own = lines[level == each]
+        gap = np.full((len(own), 1), np.nan)
+        x = np.concatenate([np.broadcast_to(at, own.shape), gap], axis=1)
+        paths.append(
+            {"x": x.ravel(), "y": np.hstack([own, gap]).ravel(), "shade": each / (SHADES - 1)}
+        )
+    # Two more, which are nowhere: without any there would be nothing to give shades to.
+    return paths + [{"x": [np.nan], "y": [np.nan], "shade": float(i)} for i in (0, 1)]
 
 
 def shown(history: History, metric: str) -> np.ndarray:
@@ -101,14 +119,6 @@ def brushed(history: History, metric: str, box: tuple[float, float, float, float
     through = (grid[:, covered] >= bottom) & (grid[:, covered] <= top)
     held = np.asarray(through.all(axis=1))
     return [int(m) for m in metrics.ranking(history) if held[m]]
-
-
-def _ends(values: np.ndarray) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def _posts(count: int, look: Look) -> hv.Segments:
@@ -144,11 +154,13 @@ def _told(history: History, name: str) -> list[tuple[float, str]]:
         points[:, column] = unit
         values = np.asarray(history.space.decode(points)[name], float)
         return [(u, metrics.text(v, metric)) for u, v in zip(unit, values, strict=True)]
-    low, high = _ends(metrics.scaled(scatter.values(history, name), metric))
-    return [
-        (u, metrics.text(metrics.unscaled(low + u * (high - low), metric), metric))
-        for u in np.linspace(0, 1, TICKS)
-    ]
+    scale = metrics.scale(metrics.scaled(scatter.values(history, name), metric))
+    texts = [metrics.text(metrics.unscaled(knot, metric), metric) for knot in scale.knots]
+    told: list[tuple[float, str]] = []
+    for height, text in zip(scale.shades, texts, strict=True):
+        if not told or height - told[-1][0] > 0.08:
+            told.append((height, text))
+    return told
 
 
 def _probe(history: History, name: str, values: np.ndarray) -> Genome:

@@ -15,6 +15,8 @@ from viz.source import History
 from viz.theme import LIGHT, TOOLS, Look, figure, mixed, pick_colors, styled
 
 MAX_DOTS = 4000
+# Share of the members, the worst, that may lie beside a figure.
+TAIL = 0.03
 _COLUMNS = ["shade", "member", "x_text", "y_text", "color_text"]
 
 
@@ -213,8 +215,33 @@ def _rings(frame: pd.DataFrame, x: str, y: str, members: tuple[int, ...], look: 
 def _extents(
     frame: pd.DataFrame, x: metrics.Metric, y: metrics.Metric
 ) -> tuple[float, float, float, float]:
-    ends = [room(frame[metric.name].to_numpy(float), metric) for metric in (x, y)]
+    ends = [room(near(frame[metric.name].to_numpy(float), metric), metric) for metric in (x, y)]
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def near(values: np.ndarray, metric: metrics.Metric) -> np.ndarray:
+    """The values that the figure shows at first: without the worst few if these are far off.
+
+    At most `TAIL` of all are left out, and only if the others would have a third of the room.
+    """
+    scaled = metrics.scaled(values, metric) * (metric.better or 1)
+    known = np.isfinite(scaled)
+    if not metric.better or not known.any():
+        return values[known]
+    least = np.quantile(scaled[known], TAIL)
+    whole, rest = np.ptp(scaled[known]), scaled[known].max() - least
+    return values[known & (scaled >= least)] if whole > 3 * rest else values[known]
+
+
+def beside(frame: pd.DataFrame, told: list[metrics.Metric]) -> int:
+    """How many members the figure does not show at first."""
+    outside = np.zeros(len(frame), bool)
+    for metric in told:
+        values = frame[metric.name].to_numpy(float)
+        shown = near(values, metric)
+        if shown.size:
+            outside |= (values < shown.min()) | (values > shown.max())
+    return int(outside.sum())
 
 
 def room(drawn: np.ndarray, metric: metrics.Metric) -> tuple[float, float]:

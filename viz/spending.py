@@ -11,6 +11,7 @@ import pandas as pd
 from viz import metrics
 from viz.source import History
 from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
+from viz.trajectories import spaced
 
 QUARTERS = ("best quarter", "second quarter", "third quarter", "last quarter", "dead")
 GROUPS = {"rank": "rank", "founder": "lineage"}
@@ -81,7 +82,7 @@ def population(history: History) -> pd.DataFrame:
 
 
 def stacked(history: History, found: pd.DataFrame, label: str, look: Look) -> hv.Overlay:
-    """Stacked areas, one per column, each named where it is widest."""
+    """Stacked areas, one per column, with their names at the end."""
     tops = np.cumsum(found.to_numpy(float), axis=1)
     lows = np.concatenate([np.zeros((len(tops), 1)), tops[:, :-1]], axis=1)
     at = history.rounds.astype(float)
@@ -111,17 +112,14 @@ def _colors(count: int, look: Look) -> list[str]:
 def _names(
     at: np.ndarray, lows: np.ndarray, tops: np.ndarray, names: list[str], look: Look
 ) -> hv.Labels:
-    rows = []
-    for i, name in enumerate(names):
-        height = tops[:, i] - lows[:, i]
-        # Not at the edges, where there is no room to either side.
-        edge = max(len(at) // 6, min(1, (len(at) - 1) // 2))
-        r = int(np.argmax(height[edge : len(at) - edge])) + edge
-        if height[r] > 0.05:
-            rows.append((at[r], (lows[r, i] + tops[r, i]) / 2, name))
+    """The name of each group that can be seen in the last round, there, none over another."""
+    middles = (lows[-1] + tops[-1]) / 2
+    seen = [i for i in range(len(names)) if tops[-1, i] - lows[-1, i] > 0.01]
+    heights = spaced({i: float(middles[i]) for i in seen}, 0.03, 0.97, gap=0.068) if seen else {}
+    rows = [(at[-1], height, f"{names[i]} ") for i, height in heights.items()]
     labels = hv.Labels(rows or [(at[0], 0.5, "")], ["t", "v"], "text")
-    background = {"background_fill_color": look.paper, "background_fill_alpha": 0.75, "padding": 2}
-    return styled(labels, text_color=look.ink, **letters(**background))
+    background = {"background_fill_color": look.paper, "background_fill_alpha": 0.75, "padding": 1}
+    return styled(labels, text_color=look.ink, text_align="right", **letters(**background))
 
 
 def _style(label: str) -> dict[str, Any]:

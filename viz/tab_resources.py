@@ -26,7 +26,9 @@ def _scatter_caption(scene: Scene, x: str, y: str, color: str, front: bool) -> s
     tint = metrics.describe(color, history.space)
     told = [metrics.describe(name, history.space) for name in (x, y)]
     drawn = len(scatter.shown(history, frame, scene.members))
+    beside = scatter.beside(frame, told)
     texts = [f"{drawn:,} of {history.members:,} members shown"]
+    texts += [f"{beside:,} of them lie beside the figure: zoom out"] if beside else []
     if front:
         count = len(scatter.pareto(frame, *told))
         texts.append(f"dashed: {count} that no other beats in both")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from viz import forest, genes, metrics, outcomes, parallel, words
+from viz import forest, genes, metrics, outcomes, parallel, scatter, words
 from viz.outcomes import Outcome
 from viz.scene import Control, Scene, View, choose_any, choose_gene, choose_metric
 from viz.tab_resources import BROUGHT
@@ -113,7 +113,10 @@ HISTORY = View(
 DISTRIBUTION = View(
     "distribution", "Distribution", lambda scene: [choose_metric(scene, "metric", "Metric")],
     table=lambda scene, metric: outcomes.shares_table(own(scene, metric)),
-    caption=lambda scene, metric: words.caption("share of the members that have so much or worse"),
+    caption=lambda scene, metric: words.caption(
+        "share of the members that have so much or worse",
+        f"the worst {scatter.TAIL:.0%} may lie beside the figure: zoom out",
+    ),
     plot=lambda scene, metric: outcomes.plot_shares(own(scene, metric), look=scene.look),
     axes=("metric",),
 )  # fmt: skip

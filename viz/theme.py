@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from bokeh.core.properties import value
-from bokeh.models import CustomJSTickFormatter, LogAxis
+from bokeh.models import BasicTickFormatter, CustomJSTickFormatter, LogAxis
 
 FONT = "Inter, Roboto, Helvetica, Arial, sans-serif"
 # Axes without fractions.
@@ -203,6 +203,8 @@ def finish(plot: Any, _element: Any) -> None:
         axis.major_label_standoff = 4
         if axis.axis_label in COUNTS:
             axis.ticker.min_interval = 1
+        if isinstance(axis.formatter, BasicTickFormatter):
+            axis.formatter.power_limit_high = 7
         if isinstance(axis, LogAxis):
             axis.ticker.desired_num_ticks = 4
             if not isinstance(axis.formatter, CustomJSTickFormatter):

@@ -177,7 +177,10 @@ class Views:
         return self._cards[view.name]
 
     def _open(self) -> None:
-        self.grid[:] = [card.panel for card in self.cards]
+        cards = self.cards
+        # Of an odd number the last one takes the whole row.
+        cards[-1].panel.styles = {"grid-column": "1 / -1"} if len(cards) % 2 else {}
+        self.grid[:] = [card.panel for card in cards]
 
     def _turn(self, _event: Any) -> None:
         names = list(catalog.TABS)
