@@ -76,7 +76,7 @@ def evaluate(
     made = in_parts(outputs, data.x, EVALUATED * task.batch)
     scores = measure(task, made, data.y)
     if recipe.family.dead is not None:
-        probes = data.x[: probed(task)[0]]
+        probes = jnp.asarray(data.x[: probed(task)[0]])
         scores["dead_units"] = recipe.family.dead(container, member.variables, probes, numbers)
     leaves = jax.tree.leaves((member.variables, scores["loss"]))
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
