@@ -10,7 +10,7 @@ from swarmjax import fitness
 from swarmjax.crossover import OF_TWO, OF_UNITS, OPERATORS
 from swarmjax.policy import children, stateless
 from swarmjax.space import Choice, Space
-from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy
+from swarmjax.types import Array, Frame, Genome, InputError, Key, Plan, Policy, namespace
 
 MATES = ("lineage", "any")
 
@@ -54,7 +54,8 @@ def breed(
         child &= (mate != plan.parent) & (score[mate] > -jnp.inf)
         genome = _crossed(coins[2:], plan, frame, mate, child) if genes else dict(plan.genome)
         if operator == "union":
-            genome |= _widened(frame.space, frame.genome, plan.parent, mate, child, genome)
+            wider = widened(frame.space, frame.genome, plan.parent, mate)
+            genome |= {name: jnp.where(child, index, genome[name]) for name, index in wider.items()}
         return plan._replace(
             mate=jnp.where(child, mate, plan.mate),
             operator=jnp.where(child, number, plan.operator),
@@ -129,18 +130,24 @@ def _crossed(coins: jax.Array, plan: Plan, frame: Frame, mate: Array, child: Arr
     return genome
 
 
-def _widened(space: Space, before: Genome, parent: Array, mate: Array, child, genome) -> Genome:
-    """The gene `width` of each child, large enough for both parents where the space allows it."""
+def widened(space: Space, genome: Genome, parent: Array, mate: Array) -> Genome:
+    """The gene `width` of children that hold both parents, as wide as the space allows.
+
+    Args:
+        space: where it has no such structural gene, there is nothing to widen.
+        genome: of the parents' swarm.
+        parent: `[n]` slots of one parent.
+        mate: `[n]` slots of the other.
+    """
     gene = space["width"] if "width" in space else None
     if not isinstance(gene, Choice) or not gene.structural:
         return {}
-    widths = np.asarray(gene.options, np.int32)
-    own = jnp.asarray(widths)[jnp.asarray(before["width"])]
+    xp, widths = namespace(genome["width"], parent), np.asarray(gene.options, np.int32)
+    own = xp.asarray(widths)[xp.asarray(genome["width"])]
     wanted = own[parent] + own[mate]
     order = np.argsort(widths, kind="stable")
-    place = jnp.searchsorted(jnp.asarray(widths[order]), wanted)
-    index = jnp.asarray(order, jnp.int32)[jnp.minimum(place, len(widths) - 1)]
-    return {"width": jnp.where(child, index, genome["width"])}
+    place = xp.searchsorted(xp.asarray(widths[order]), wanted)
+    return {"width": xp.asarray(order, np.int32)[xp.minimum(place, len(widths) - 1)]}
 
 
 def _check_choice(policy: str, name: str, value: str, known) -> None:

@@ -114,12 +114,13 @@ def _steps(
     able = np.asarray(frame.alive)[plan.parent] | plan.fresh
     # A policy that grants nobody anything knew nobody who could train.
     total = int(plan.steps.sum(dtype=np.int64)) or int(frame.quota)
-    mean = total / max(int(able.sum()), 1)
-    weight = np.where(new & (plan.steps == 0), mean, plan.steps)
+    late = new & (plan.steps == 0)
+    mean = total / max(int((able & ~late).sum()), 1)
+    weight = np.where(late, mean, plan.steps)
     weight = np.where(orders.boost != 1, orders.boost * np.maximum(weight, mean), weight) * able
     if (able & ~still).any():
         able, weight = able & ~still, weight * ~still
-    if np.array_equal(weight, plan.steps):
+    if weight.any() and np.array_equal(weight, plan.steps):
         return np.asarray(plan.steps)
     return _integer_shares(weight if weight.any() else able.astype(float), total)
 

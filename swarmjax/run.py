@@ -22,6 +22,7 @@ from swarmjax.compiling import QUICK, Watch
 from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
+from swarmjax.helm import Helm
 from swarmjax.mixed import Mixed, with_nodes
 from swarmjax.policy import PlanError, check_plan, guarded, keep
 from swarmjax.result import Best, describe_best, main_metric, score_on, stored_best
@@ -152,14 +153,20 @@ class _Loop:
             self._decide = jax.jit(self._decide, compiler_options=QUICK)
         self._best: tuple[tuple[bool, float], Network, Best] | None = None
         self._strain = strain.init(2)
+        resizes = setup.recipe.family.sizes is not None
+        writer.steering(setup.dials, resizes)
+        self._helm = Helm(
+            writer.ledger, setup.recipe.space, setup.dials, resizes, setup.experiment.seed,
+            setup.goal, tell=partial(self._event, "steered"), announce=self._announce,
+        )  # fmt: skip
 
     def run(self) -> Result:
-        """Rounds until the budget is spent, or nobody is alive and the policy revives nobody."""
+        """Rounds until the budget is spent, a person stops it, or nobody lives or is revived."""
         self._announce("running")
         for note in self._setup.notes:
             self._event("note", note)
             self._display.note(note)
-        while self._frame.remaining > 0:
+        while self._frame.remaining > 0 and self._helm.hear(self._frame):
             plan = self._plan(int(self._frame.round) + 1)
             if not plan.steps.any():
                 break
@@ -187,15 +194,16 @@ class _Loop:
         self._watch_memory()
         self._keep_best()
         self._tell_programs()
+        self._helm.report(before, self._frame)
         self._announce("running")
 
     def _plan(self, round: int) -> Plan:
         bits = policy_bits(self._setup.experiment.seed, round)
-        plan, self._state = self._decide(bits, self._frame, self._state)
+        plan, self._state = self._decide(bits, self._helm.seen(self._frame), self._state)
         if round == 1:
             everyone = np.ones(len(self._frame.alive), bool)
             plan = plan._replace(fresh=everyone)
-        plan = jax.tree.map(np.asarray, plan)
+        plan = self._helm.steer(jax.tree.map(np.asarray, plan), self._frame)
         check_plan(plan, self._frame)
         if not plan.steps.any() and (plan.fresh | self._frame.alive).any():
             raise PlanError(f"round {round}: {self._setup.policy.name} grants no member a step")
@@ -259,8 +267,11 @@ class _Loop:
         self._display.note(str(self._told))
         text = f"{self._done()} member-steps in {self._frame.round} rounds"
         alone = "" if self._frame.alive.any() else "; nobody is left alive"
-        self._event("finished", text + alone)
-        self._announce("finished")
+        stopped = self._helm.stopped if self._frame.remaining > 0 else ""
+        by = f"; stopped by {stopped}" if stopped else ""
+        state = "stopped" if stopped else "finished"
+        self._event(state, text + alone + by)
+        self._announce(state)
         return Result(best, *together, self._frame, self._setup.directory, self._trainer)
 
     def _together(self) -> tuple[Ensemble | None, Soup | None]:

@@ -168,3 +168,25 @@ def decode(text: bytes | str) -> Directive:
         return _DECODER.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"a directive is refused: {one_line(str(error))}") from None
+
+
+def describe(directive: Directive) -> str:
+    """What is asked for, in a few words: `clone member 3 into 5`."""
+    fields = {name: getattr(directive, name) for name in directive.__struct_fields__}
+    words = [str(type(directive).__struct_config__.tag)]
+    for name in ("member", "mate", "into"):
+        member = fields.pop(name, None)
+        if member is not None:
+            words += ["with" if name == "mate" else name, str(member.slot)]
+    for value in fields.values():
+        if isinstance(value, dict):
+            words += [f"{key}={_shown(each)}" for key, each in value.items()]
+        elif value is not None:
+            words.append(_shown(value))
+    return one_line(" ".join(words), 600)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "as made"
+    return f"{value:g}" if isinstance(value, float) else str(value)

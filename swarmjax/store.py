@@ -1,6 +1,6 @@
 """The run directory: numbers as Parquet segments, everything said as one SQLite database.
 
-    DIR/swarm.db                 meta, plans, events (SQLite, WAL)
+    DIR/swarm.db                 meta, plans, events, directives (SQLite, WAL; see `ledger`)
     DIR/frames/r000012.parquet   one row per member of round 12 (columns: `telemetry.frame_table`)
     DIR/best.npz                 the best network so far: one array per parameter path, and as text
                                  under `RECORD` its genes, scores and origin
@@ -28,7 +28,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swarmjax import ledger
+from swarmjax.dials import Dial
 from swarmjax.space import Space
+from swarmjax.steerable import Scene
 from swarmjax.types import Array, InputError
 
 VERSION = 1
@@ -45,7 +48,7 @@ CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER N
 class Event(NamedTuple):
     """Something that happened.
 
-    `kind` is one of started, note, compiled, node, died, best, finished, failed, or of
+    `kind` is one of started, note, compiled, node, died, steered, best, finished, failed, or of
     `anomaly.KINDS`.
     """
 
@@ -61,7 +64,7 @@ class Status(NamedTuple):
     """How a run stands.
 
     Attributes:
-        state: running, finished, stopped or failed.
+        state: running, paused, finished, stopped or failed.
         round: finished rounds.
         done: member-steps taken.
         budget: member-steps in all.
@@ -84,13 +87,17 @@ class Status(NamedTuple):
 
 
 class Writer:
-    """The one writer of a run directory; made by `create`. `rounds` are stored so far."""
+    """The one writer of a run directory; made by `create`.
+
+    `rounds` are stored so far; in `ledger` others ask for something.
+    """
 
     def __init__(self, directory: Path, database: sqlite3.Connection):
         self.directory, self.rounds = directory, 0
         self._database = database
         # Cohorts report from several threads, which one transaction must not mix.
         self._lock = threading.Lock()
+        self.ledger = ledger.Ledger(database, self._lock)
 
     def frame(self, round: int, table: pa.Table) -> None:
         """Stores the rows of one finished round."""
@@ -115,6 +122,8 @@ class Writer:
         """Stores how the run stands now."""
         self._put("status", status._asdict())
         self.beat()
+        if status.state not in ledger.STEERABLE:
+            self.ledger.close(status.round)
 
     def beat(self) -> None:
         """Stores a sign of life."""
@@ -144,6 +153,10 @@ class Writer:
     def engine(self, choices: Mapping[str, Any]) -> None:
         """Stores what was decided about speed, which a replay needs."""
         self._put("engine", choices)
+
+    def steering(self, dials: Mapping[str, Dial], resizes: bool) -> None:
+        """Stores what of the run can be steered, as in `steerable.Scene`."""
+        self._put("steering", {"dials": dials, "resizes": resizes})
 
     def close(self) -> None:
         """Folds the write-ahead log into the database and closes it."""
@@ -175,7 +188,7 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
             folder.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(directory / DATABASE, timeout=30, check_same_thread=False)
         database.execute("PRAGMA journal_mode=WAL")
-        database.executescript(_TABLES)
+        database.executescript(_TABLES + ledger.TABLE)
     except (OSError, sqlite3.Error) as error:
         raise InputError(
             f"cannot write to {directory}: {error}; choose another --directory"
@@ -279,6 +292,26 @@ class Reader:
         if not fits or round.dtype.kind != "i" or values.dtype.kind != "f":
             raise InputError(f"{path} holds no descriptors of a swarm; delete it")
         return int(round), birth, values
+
+    def directives(self, latest: int = 1000) -> list[ledger.Entry]:
+        """What was asked of the run and what became of it, the latest last."""
+        return ledger.entries(self._database, latest)
+
+    def scene(self) -> Scene:
+        """What a directive is checked against, as of the last stored round.
+
+        Raises:
+            InputError: the run cannot be steered.
+        """
+        known, last = self._meta("steering"), self.rounds()[-1:]
+        dials = {name: Dial(*values) for name, values in known["dials"].items()}
+        if not last:
+            nobody = np.zeros(0, int)
+            return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
+        path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
+        columns = pq.read_table(path, columns=["birth", "alive"])
+        birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
+        return Scene(self.space, dials, known["resizes"], birth, alive)
 
     def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The best network so far: parameter path -> array, and its genes and scores.

@@ -95,7 +95,8 @@ def test_none_puts_a_dial_back():
 def test_a_run_finds_the_numbers_of_all_its_policies(tmp_path):
     from swarmjax.experiment import check
 
-    setup = check(sj.Experiment(task="spirals", directory=tmp_path / "run"))
+    policy = sj.chain(sj.exploit(), sj.proportional(accuracy=0.7, efficiency=0.3), sj.perturb())
+    setup = check(sj.Experiment(task="spirals", policy=policy, directory=tmp_path / "run"))
     assert set(setup.dials) == {
         "exploit.fraction", "goal.accuracy", "goal.efficiency", "perturb.factor", "perturb.resample"
     }  # fmt: skip
