@@ -23,7 +23,7 @@ from viz.scene import Control, Scene, View
 CARD = """:host { background: var(--viz-paper); border: 1px solid var(--viz-line);
   border-radius: 10px; padding: 10px 14px 8px; box-sizing: border-box; overflow: hidden; }"""
 # Of the controls of a card, by how many there are.
-WIDTHS = (148, 148, 148, 130, 108)
+WIDTHS = (148, 148, 148, 130, 102)
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +35,7 @@ class Tools(JSComponent):
 
     title = param.String(default="")
     file = param.String(default="figure", doc="name of the saved file, without its ending")
-    figure = param.String(default="", doc="id of bokeh's figure; empty: there is none")
+    figure = param.String(default="", doc="id of bokeh's figure; empty before there is one")
     plotted = param.Boolean(default=True, doc="whether there is a plot beside the table")
     table = param.Boolean(default=False, doc="whether the table is shown")
 
@@ -82,9 +82,8 @@ class Card:
         changed: Callable[[], None],
     ):
         self.view, self._scene, self._select, self._changed = view, scene, select, changed
-        self._drawn = False
         self.caption = words.pane()
-        self.plot = Plot(view.plot, self._tapped, self._marked) if view.plot else None
+        self.plot = Plot(view.plot, self._tapped, self._marked, self._made) if view.plot else None
         self.twin = members.MemberTable(
             lambda number: toggle(view.key, number), label=view.title, noun=view.key,
             sizing_mode="stretch_both", margin=0,
@@ -137,7 +136,6 @@ class Card:
         else:
             kind = tuple(choices[name] for name in self.view.axes)
             self.plot.draw(frame=kind, scene=scene, **choices)
-            self.tools.figure = self.plot.figure
         self.caption.object = self.view.caption(scene, **choices)
 
     def _draw_twin(self, scene: Scene, choices: dict[str, str]) -> None:
@@ -150,7 +148,6 @@ class Card:
             rows=members.twin(frame, scene.history, key, scene.members),
             picked=self._picked(scene),
         )
-        self.tools.figure = ""
 
     def _picked(self, scene: Scene) -> dict[str, str]:
         if self.view.key == "run":
@@ -196,6 +193,9 @@ class Card:
 
     def _shown(self) -> Any:
         return self.twin if self.plot is None or self.tools.table else self.plot.pane
+
+    def _made(self, figure: str) -> None:
+        self.tools.figure = figure
 
     def _tapped(self, x: float, y: float) -> None:
         if self.view.tap:

@@ -26,6 +26,7 @@ class Plot:
         make: draws an overlay.
         on_tap: told the place of a tap.
         on_area: told the corners `[K, 2]` of a selected box or lasso.
+        on_figure: told the id of every new figure of bokeh.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Plot:
         make: Callable[..., hv.Overlay],
         on_tap: Place | None = None,
         on_area: Area | None = None,
+        on_figure: Callable[[str], None] = lambda name: None,
     ):
         self._make, self._on_tap, self._on_area = make, on_tap, on_area
+        self._on_figure = on_figure
         self._pipe: Pipe | None = None
         self._frame = self._figure = None
         self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
@@ -52,14 +55,10 @@ class Plot:
         # A figure that failed half-way is not used again.
         self._frame, self._pipe = frame, old
 
-    @property
-    def figure(self) -> str:
-        """The id of bokeh's figure, empty before it is drawn."""
-        return self._figure.id if self._figure is not None else ""
-
     def _listen(self, plot: Any, _element: Any) -> None:
         if plot.state is not self._figure:
             self._figure = plot.state
+            self._on_figure(plot.state.id)
             plot.state.on_event(Tap, self._tapped)
             plot.state.on_event(SelectionGeometry, self._boxed)
 

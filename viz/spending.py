@@ -112,11 +112,17 @@ def _colors(count: int, look: Look) -> list[str]:
 def _names(
     at: np.ndarray, lows: np.ndarray, tops: np.ndarray, names: list[str], look: Look
 ) -> hv.Labels:
-    """The name of each group that can be seen in the last round, there, none over another."""
+    """Names of the groups in the last round, none over another; of those gone by, where widest."""
     middles = (lows[-1] + tops[-1]) / 2
     seen = [i for i in range(len(names)) if tops[-1, i] - lows[-1, i] > 0.01]
     heights = spaced({i: float(middles[i]) for i in seen}, 0.03, 0.97, gap=0.068) if seen else {}
     rows = [(at[-1], height, f"{names[i]} ") for i, height in heights.items()]
+    for i in set(range(len(names))) - set(seen):
+        r = int(np.argmax(tops[:, i] - lows[:, i]))
+        if tops[r, i] - lows[r, i] > 0.1:
+            # No name has room to the left of the first rounds.
+            place = at[max(r, len(at) // 4)]
+            rows.append((place, (lows[r, i] + tops[r, i]) / 2, names[i]))
     labels = hv.Labels(rows or [(at[0], 0.5, "")], ["t", "v"], "text")
     background = {"background_fill_color": look.paper, "background_fill_alpha": 0.75, "padding": 1}
     return styled(labels, text_color=look.ink, text_align="right", **letters(**background))

@@ -10,7 +10,7 @@ export function render({model}) {
   button.hidden = !model.plotted
 
   const draw = () => {
-    const kinds = model.figure ? ["PNG", "SVG", "CSV", "Parquet"] : ["CSV", "Parquet"]
+    const kinds = model.figure && !model.table ? ["PNG", "SVG", "CSV", "Parquet"] : ["CSV", "Parquet"]
     menu.replaceChildren(new Option("Save", ""), ...kinds.map((kind) => new Option(kind, kind)))
     button.setAttribute("aria-pressed", String(model.table))
   }
@@ -31,9 +31,9 @@ export function render({model}) {
     menu.value = ""
     if (kind === "PNG" || kind === "SVG") { picture(kind) } else { model.send_msg({data: kind}) }
   })
-  model.on("msg:custom", ({data}) => {
-    const bytes = Uint8Array.from(atob(data.content), (letter) => letter.charCodeAt(0))
-    save(new Blob([bytes]), data.kind)
+  model.on("msg:custom", ({kind, content}) => {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))
+    save(new Blob([bytes]), kind)
   })
   draw()
   model.on("figure", draw)

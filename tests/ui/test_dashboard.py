@@ -122,10 +122,12 @@ def test_every_tab_is_drawn_and_shows_hostile_names_as_text(page):
     for tab, figures in FIGURES.items():
         page.turn(tab, figures)
         assert "failed" not in page.text(".caption, .note")
-        for icon in page.page.get_by_label("as a table").all():
-            icon.click()
+        for button in page.page.get_by_role("button", name="as a table").all():
+            button.click()
         page.wait("all are tables", lambda: page.sums() == [])
-        page.wait("tables have rows", lambda: page.page.locator("tbody tr").count() > 0)
+        # Nothing went wrong in the made-up run that an alarm tells of.
+        if tab != "Alarms":
+            page.wait("tables have rows", lambda: page.page.locator("tbody tr").count() > 0)
     page.page.mouse.move(400, 350)
     page.page.wait_for_timeout(300)
     assert page.page.evaluate("() => window.broken") is None
