@@ -1,8 +1,9 @@
-"""The command line: run, runs, export, dashboard."""
+"""The command line: run, runs, steer, export, dashboard."""
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import importlib.util
 import json
 import shutil
@@ -24,8 +25,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarmjax import fitness, progress, store
-from swarmjax.commands import Dashboard, Export, Options, Run, Runs
+from swarmjax import fitness, ledger, progress, spoken, steerable, store
+from swarmjax.commands import Dashboard, Export, Options, Run, Runs, Steer
 from swarmjax.experiment import Experiment, builtin
 from swarmjax.policy import PlanError
 from swarmjax.run import DivergedError, Result, run
@@ -40,12 +41,12 @@ GONE = 30.0
 def command_line(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 the run failed, 2 bad input, 130 interrupted."""
     command = tyro.cli(
-        Run | Runs | Export | Dashboard,  # pyright: ignore[reportArgumentType]
+        Run | Runs | Steer | Export | Dashboard,  # pyright: ignore[reportArgumentType]
         args=arguments,
         prog="swarmjax",
         description="Train, watch and steer a swarm of neural networks.",
     )
-    actions = {Run: _run, Runs: _runs, Export: _export, Dashboard: _dashboard}
+    actions = {Run: _run, Runs: _runs, Steer: _steer, Export: _export, Dashboard: _dashboard}
     sys.exit(_guarded(lambda: actions[type(command)](command)))
 
 
@@ -209,12 +210,39 @@ def _row(directory: Path) -> tuple[str, ...]:
         reader.close()
     except (InputError, ValueError, TypeError, sqlite3.Error) as error:
         return (str(directory), f"unreadable: {error}")
-    gone = status.state == "running" and time.time() - status.heartbeat > GONE
     best = "-" if status.best is None else f"{config.get('metric', '')} {status.best:.4f}"
     done = f"{status.done:,} of {status.budget:,}"
-    state = "trainer gone" if gone else status.state
+    state = "trainer gone" if _gone(status) else status.state
     return (str(directory), state, str(config.get("task", "")), str(status.members),
             str(status.round), done, best)  # fmt: skip
+
+
+def _gone(status: store.Status) -> bool:
+    return status.state in ledger.STEERABLE and time.time() - status.heartbeat > GONE
+
+
+def _steer(command: Steer) -> None:
+    with contextlib.closing(store.open_run(command.directory)) as reader:
+        if command.words:
+            _ask(command, reader)
+        elif entries := reader.directives(100):
+            Console().print(spoken.ledger_table(entries))
+        else:
+            print(f"nothing was asked of {command.directory} yet")
+
+
+def _ask(command: Steer, reader: store.Reader) -> None:
+    scene = reader.scene()
+    directive = spoken.parse(command.words, scene)
+    steerable.check(directive, scene)
+    who = getpass.getuser() if command.who is None else command.who
+    (number,) = ledger.queue(reader.directory / store.DATABASE, who, [directive])
+    if _gone(reader.status()):
+        print("swarmjax: the trainer gives no sign of life; it may be gone", file=sys.stderr)
+    end = time.monotonic() + command.wait
+    while (entry := reader.directive(number)).state == "queued" and time.monotonic() < end:
+        time.sleep(0.1)
+    Console().print(spoken.ledger_table([entry]))
 
 
 def _export(command: Export) -> None:

@@ -88,6 +88,30 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Steer:
+    """Asks something of a running swarm, or lists what was asked and what became of it.
+
+    pause | resume | stop | kill 17 | freeze 17 | thaw 17 | pin 17 | unpin 17 | boost 17 4 |
+    clone 17 [into 3] | breed 3 5 [union] [into 9] | set 17 learning_rate=0.01 |
+    turn goal.accuracy=0.5 | add 2 [width=64] | note [17] 'some text' | undo 12
+
+    It is done before the next round. A number is a member, and means the network that lives there
+    now.
+
+    Attributes:
+        directory: the run.
+        words: what is asked; without any, the latest directives are listed.
+        who: is written down as the one who asks.
+        wait: seconds to wait for what becomes of it.
+    """
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    words: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="WORDS")] = ()
+    who: Annotated[str | None, _option("NAME", "the user's name")] = None
+    wait: float = 0.0
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """Serves the live view of a run on this machine, until Ctrl-C.
 

@@ -116,10 +116,17 @@ class Ledger:
             database.execute(statement, values)
 
 
-def entries(database: sqlite3.Connection, latest: int = 1000) -> list[Entry]:
-    """The latest directives of a run, the oldest of them first; none where it cannot be steered."""
+def entries(database: sqlite3.Connection, latest: int = 1000, id: int = 0) -> list[Entry]:
+    """The latest directives of a run, the oldest first; none where it cannot be steered.
+
+    Args:
+        database: of the run.
+        latest: how many.
+        id: only that one; 0 for all.
+    """
+    which = f"id = {id:d}" if id else "1"
     try:
-        return _entries(database, "1 ORDER BY id DESC", latest)[::-1]
+        return _entries(database, f"{which} ORDER BY id DESC", latest)[::-1]
     except sqlite3.OperationalError:
         return []
 

@@ -297,6 +297,13 @@ class Reader:
         """What was asked of the run and what became of it, the latest last."""
         return ledger.entries(self._database, latest)
 
+    def directive(self, id: int) -> ledger.Entry:
+        """The directive of that number; raises InputError where there is none."""
+        found = ledger.entries(self._database, 1, id)
+        if not found:
+            raise InputError(f"{self.directory} has no directive {id}")
+        return found[0]
+
     def scene(self) -> Scene:
         """What a directive is checked against, as of the last stored round.
 

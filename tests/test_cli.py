@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
+from swarmjax import store
 from swarmjax.cli import command_line, load, main
+from swarmjax.dials import Dial
 
 SMALL = """
 import numpy as np
@@ -81,6 +83,45 @@ def test_runs_lists_what_there_is_with_unreadable_ones(run_directory, tmp_path, 
 def test_runs_of_an_empty_directory_says_so(tmp_path, capsys):
     code, _, error = call(capsys, "runs", tmp_path)
     assert code == 2 and "no run at or below" in error
+
+
+@pytest.fixture
+def going(tmp_path):
+    """The directory of a run that goes on, as yet without a round."""
+    space = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1))
+    writer = store.create(tmp_path / "going", {"members": 4, "budget": 80}, space)
+    writer.steering({"goal.accuracy": Dial(0.7, -9.0, 9.0)}, False)
+    yield tmp_path / "going"
+    writer.close()
+
+
+def test_a_run_is_steered_and_tells_what_was_asked(going, capsys):
+    assert "nothing was asked" in call(capsys, "steer", going)[1]
+    code, out, error = call(capsys, "steer", going, "turn", "goal.accuracy=-0.5", "--who", "ada")
+    assert (code, error) == (0, "") and "turn goal.accuracy=-0.5" in out and "queued" in out
+    call(capsys, "steer", going, "pause", "--who", "bob", "--wait", "0.2")
+    lines = call(capsys, "steer", going)[1].splitlines()
+    assert [line.split()[2] for line in lines[1:]] == ["ada", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("kill 2", "wait for the end of the first round"),
+        ("turn goal.accuracy=10", "must lie between -9 and 9"),
+        ("undo x", "write it as: undo 12"),
+        ("destroy", "is no directive"),
+    ],
+)
+def test_what_cannot_be_asked_gets_one_line(going, words, why, capsys):
+    code, out, error = call(capsys, "steer", going, *words.split())
+    assert (code, out) == (2, "") and why in error and error.count("\n") == 1
+    assert "nothing was asked" in call(capsys, "steer", going)[1]
+
+
+def test_nothing_is_asked_of_a_finished_run(run_directory, capsys):
+    code, _, error = call(capsys, "steer", run_directory[0], "kill", "2")
+    assert code == 2 and "the run is finished: nothing more can be asked of it" in error
 
 
 def test_export_is_enough_to_use_the_network_without_the_engine(run_directory, tmp_path, capsys):

@@ -44,7 +44,7 @@ LAYERS = (
     {"rehearse", "mixed"},
     {"experiment"},
     {"result", "commands"},
-    {"ensemble"},
+    {"ensemble", "spoken"},
     {"run", "islands"},
     {"cli"},
     {"__main__"},
