@@ -51,6 +51,7 @@ LAYERS = (
 )
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
 SEEN_BY_VIZ = set("types space similarity anomaly store bus clock fitness".split())
+SEEN_BY_VIZ |= {"steering", "steerable", "ledger"}
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc"}
 

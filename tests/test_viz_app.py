@@ -70,3 +70,24 @@ def test_waiting_page_tells_the_latest_events(page, run):
     page.tick()
     assert "program 11 &lt;b&gt;no" in page.waiting.object
     assert "program 3 " not in page.waiting.object
+
+
+def test_a_page_rests_as_long_as_it_was_drawn(page, run, monkeypatch):
+    clock = iter([100.0, 103.0, 105.9, 106.0, 106.1])
+    monkeypatch.setattr(app.time, "monotonic", lambda: next(clock))
+    drawn = []
+    monkeypatch.setattr(page, "tick", lambda: drawn.append(1))
+    for count in (1, 1, 2):
+        page.beat()
+        assert len(drawn) == count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steers"),
+    [({"token": [b"secret"]}, True), ({"token": [b"other"]}, False), ({}, False)],
+)
+def test_only_the_token_gives_a_page_controls(run, monkeypatch, arguments, steers):
+    monkeypatch.setattr(type(app.pn.state), "session_args", property(lambda _: arguments))
+    page = app.Dashboard(source.Feed(run.writer.directory, layout.Layouts), "secret")
+    assert (page.controls is not None) is steers and bool(page.page.sidebar) is steers
+    assert page.token == ({"token": "secret"} if steers else {})

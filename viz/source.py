@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from swarmjax.ledger import STEERABLE, Entry
 from swarmjax.space import Choice, Space
 from swarmjax.store import Event, Reader, Status, open_run
 from swarmjax.types import Genome, InputError
 
 SILENCE = 30.0
 # More than these are not kept; the database has them all.
-MAX_EVENTS = 5000
+MAX_EVENTS, MAX_ASKED = 5000, 200
 
 log = logging.getLogger(__name__)
 Columns = dict[str, np.ndarray]
@@ -73,11 +74,12 @@ class Snapshot(NamedTuple):
         version: grows with every change.
         history: the rounds so far, None before the first.
         status: the run's own account, None before its first.
-        state: waiting, running, finished, stopped, failed, silent (running by its own account,
-            but without a sign of life) or unreadable.
+        state: waiting, running, paused, finished, stopped, failed, silent (going on by its own
+            account, but without a sign of life) or unreadable.
         note: one sentence on the state, empty when there is nothing to add.
         derived: what `derive` made of the history.
         events: the latest events, at most `MAX_EVENTS`.
+        directives: the latest things that were asked of the run, at most `MAX_ASKED`.
     """
 
     version: int
@@ -87,6 +89,7 @@ class Snapshot(NamedTuple):
     note: str
     derived: Any = None
     events: tuple[Event, ...] = ()
+    directives: tuple[Entry, ...] = ()
 
 
 class Feed:
@@ -164,7 +167,8 @@ class Feed:
         events = old.events
         if fresh := self._reader.events(events[-1].id if events else 0):
             events = (*events, *fresh)[-MAX_EVENTS:]
-        return Snapshot(old.version, history, status, state, note, derived, events)
+        asked = tuple(self._reader.directives(MAX_ASKED))
+        return Snapshot(old.version, history, status, state, note, derived, events, asked)
 
     def _extend(self, history: History | None) -> History | None:
         """The history with the stored rounds that it lacks; itself when there are none."""
@@ -229,7 +233,7 @@ def judge(status: Status | None, has_rounds: bool, now: float) -> tuple[str, str
     if status is None:
         return "waiting", ""
     silence = now - status.heartbeat
-    if status.state == "running" and silence > SILENCE:
+    if status.state in STEERABLE and silence > SILENCE:
         return "silent", "no sign of life from the trainer; it may have been killed"
     if status.state == "running" and not has_rounds:
         return "waiting", ""

@@ -19,6 +19,7 @@ from viz.theme import Look
 STATES = {
     "waiting": ("Waiting for first round", "muted"),
     "running": ("Running", "accent"),
+    "paused": ("Paused", "muted"),
     "finished": ("Finished", "good"),
     "stopped": ("Stopped", "muted"),
     "failed": ("Failed", "bad"),

@@ -42,7 +42,10 @@ CANVASES = """() => {
 
 
 class Server:
-    """`swarmjax dashboard DIRECTORY` and what it wrote."""
+    """`swarmjax dashboard DIRECTORY` and what it wrote.
+
+    `url` only shows the run, `steering_url` may steer it.
+    """
 
     def __init__(self, directory: Path, log: Path):
         self.log = log
@@ -58,7 +61,8 @@ class Server:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert "http://127.0.0.1:" in line, log.read_text()
-        self.url = line.split()[2]
+        self.steering_url = line.split()[2]
+        self.url = self.steering_url.partition("?")[0]
 
     def stop(self) -> None:
         """Ends the server, whose log must be clean."""

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import viz_runs
-from browsing import FLAGS, ROOT, Server, Visit
+from browsing import Server, Visit
 
 import swarmjax.space as sp
 
 HOSTILE = "<img src=x onerror=window.broken=1>"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator:
-    """Chromium under playwright; without it the tests are skipped, but not in CI."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        assert not os.environ.get("CI"), "CI needs Chromium for the browser tests"
-        pytest.skip("no Chromium found; install it to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        # One context, so that later pages find the scripts in its cache.
-        yield launched.new_context(viewport={"width": 1440, "height": 900})
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +36,6 @@ def page(browser, shared) -> Iterator[Visit]:
     visit = Visit(browser, url, run)
     yield visit
     visit.close()
-
-
-@pytest.fixture
-def real(tmp_path) -> Iterator[Path]:
-    """The directory of a real swarm that has just begun."""
-    command = [sys.executable, "-m", "swarmjax", "run", "spirals", "--members", "12"]
-    command += ["--budget", "10000", "--directory", str(tmp_path / "spirals")]
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
-    with (tmp_path / "run.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    while not (tmp_path / "spirals" / "swarm.db").exists():
-        assert process.poll() is None, (tmp_path / "run.log").read_text()
-        time.sleep(0.1)
-    yield tmp_path / "spirals"
-    process.terminate()
-    process.wait(10)
 
 
 def test_every_view_follows_a_run_from_before_its_first_round(page):
