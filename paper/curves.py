@@ -17,7 +17,7 @@ import numpy as np
 from swarmjax import fitness
 from swarmjax.compiling import QUICK
 from swarmjax.policy import check_plan, children
-from swarmjax.run import decide, policy_bits
+from swarmjax.rounds import decide, policy_bits
 from swarmjax.space import Space
 from swarmjax.types import Array, Frame, Genome, InputError, Plan, Policy, State
 

@@ -26,6 +26,9 @@ SOURCE = "https://github.com/slds-lmu/yahpo_data/tree/main/lcbench"
 VARIABLE = "SWARMJAX_LCBENCH"
 FILES = ("model.onnx", "encoding.json")
 
+# Accuracies and losses of the same surrogate differ no more between machines.
+TOLERANCE = 1e-4
+
 # After so many epochs the recorded trainings end.
 LAST = 52
 
@@ -82,6 +85,20 @@ def load(folder: Path) -> Callable[[str], Curves]:
         return lambda genome: predict(ask, codes[task], genome)
 
     return curves_of
+
+
+def check_known(curves_of: Callable[[str], Curves]) -> None:
+    """Raises InputError where a surrogate does not say what the published one did of some genes."""
+    with np.load(Path(__file__).with_name("lcbench.npz"), allow_pickle=False) as known:
+        genome = {name: known[f"gene_{name}"] for name, _ in SPACE.genes}
+        for task in ("167168", "3945"):
+            for name, values in curves_of(task)(genome).items():
+                off = float(np.abs(values - known[f"{task}_{name}"]).max())
+                if off > TOLERANCE:
+                    raise InputError(
+                        f"the surrogate's {name} on task {task} is off by up to {off:.2g} from "
+                        f"what the published one says; fetch {' and '.join(FILES)} from {SOURCE} again"
+                    )
 
 
 def digest(folder: Path) -> str:

@@ -24,7 +24,7 @@ from paper.measure import Row, need, progress
 from swarmjax import presets
 from swarmjax.allocate import rank, uniform
 from swarmjax.policy import stateless
-from swarmjax.run import prepare_jax
+from swarmjax.rounds import prepare_jax
 from swarmjax.types import Frame, Key, Plan, Policy
 
 # Those of YAHPO's suite for one objective, and the first two of its list of all.
@@ -76,6 +76,7 @@ def searches() -> Row:
         need("onnxruntime", "matplotlib")
         folder = lcbench.find_files()
         curves_of = lcbench.load(folder)
+        lcbench.check_known(curves_of)
         prepare_jax()
         seeds, plays = range(FEW_SEEDS if quick else SEEDS), prepare()
         raw = {}

@@ -21,7 +21,7 @@ from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
 from swarmjax.policy import check_plan, guarded
 from swarmjax.result import main_metric, score_on
-from swarmjax.run import begin, budgeted, decide, policy_bits
+from swarmjax.rounds import begin, budgeted, decide, policy_bits
 from swarmjax.space import Space
 from swarmjax.succession import lineages
 from swarmjax.tasks import Task

@@ -21,7 +21,7 @@ from paper.intervals import Interval, compare, middle_mean, profile
 from paper.measure import Row, at_least, at_most, need, progress
 from paper.search import Case, Outcome, Search
 from swarmjax import tasks
-from swarmjax.run import prepare_jax
+from swarmjax.rounds import prepare_jax
 from swarmjax.types import Policy
 
 MEMBERS, STEPS, ROUND = 64, 500, 50

@@ -12,7 +12,7 @@ from paper.swarms import SEED, Work, make_work
 from paper.workers import serve
 from swarmjax.frames import first_frame
 from swarmjax.policy import keep
-from swarmjax.run import prepare_jax
+from swarmjax.rounds import prepare_jax
 from swarmjax.train import LocalTrainer
 
 

@@ -18,12 +18,13 @@ from .policy import PlanError, chain
 from .presets import preset
 from .progress import Terminal
 from .projection import projected_gain
+from .replaying import replay
 from .result import Best, take_out
 from .robustness import noisy
-from .run import DivergedError, Result, replay, run
+from .run import DivergedError, Result, run
 from .samplers import optuna_sampler
 from .space import Space, choice, log_uniform, structure, uniform
-from .store import open_run
+from .stored import open_run
 from .transformer import Transformer
 from .tune import differential, grid, perturb, random, resample, sobol
 from .types import Frame, InputError, Plan, Policy

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarmjax import fitness, ledger, progress, spoken, steerable, store
+from swarmjax import fitness, ledger, progress, spoken, steerable, store, stored
 from swarmjax.commands import Dashboard, Export, Options, Run, Runs, Steer
 from swarmjax.experiment import Experiment, builtin
 from swarmjax.policy import PlanError
@@ -188,7 +188,7 @@ def _short(value: Option) -> str:
 
 
 def _runs(command: Runs) -> None:
-    rows = [_row(directory) for directory in store.list_runs(command.directory)]
+    rows = [_row(directory) for directory in stored.list_runs(command.directory)]
     if not rows:
         raise InputError(f"no run at or below {command.directory}")
     longest = max(len(row[0]) for row in rows)
@@ -205,7 +205,7 @@ def _runs(command: Runs) -> None:
 
 def _row(directory: Path) -> tuple[str, ...]:
     try:
-        reader = store.open_run(directory)
+        reader = stored.open_run(directory)
         config, status = reader.config, reader.status()
         reader.close()
     except (InputError, ValueError, TypeError, sqlite3.Error) as error:
@@ -222,7 +222,7 @@ def _gone(status: store.Status) -> bool:
 
 
 def _steer(command: Steer) -> None:
-    with contextlib.closing(store.open_run(command.directory)) as reader:
+    with contextlib.closing(stored.open_run(command.directory)) as reader:
         if command.words:
             _ask(command, reader)
         elif entries := reader.directives(100):
@@ -231,7 +231,7 @@ def _steer(command: Steer) -> None:
             print(f"nothing was asked of {command.directory} yet")
 
 
-def _ask(command: Steer, reader: store.Reader) -> None:
+def _ask(command: Steer, reader: stored.Reader) -> None:
     scene = reader.scene()
     directive = spoken.parse(command.words, scene)
     steerable.check(directive, scene)
@@ -246,7 +246,7 @@ def _ask(command: Steer, reader: store.Reader) -> None:
 
 
 def _export(command: Export) -> None:
-    with contextlib.closing(store.open_run(command.directory)) as reader:
+    with contextlib.closing(stored.open_run(command.directory)) as reader:
         params, record = reader.best()
     if command.out.exists():
         raise InputError(f"{command.out} exists already; choose another place")

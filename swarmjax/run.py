@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from swarmjax import anomaly, fitness, progress, resources, store, strain, telemetry, trial
+from swarmjax import anomaly, fitness, progress, resources, store, strain, telemetry
 from swarmjax.compiling import QUICK, Watch
 from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Experiment, Setup, check
-from swarmjax.frames import first_frame
 from swarmjax.helm import Helm
 from swarmjax.mixed import Mixed, with_nodes
-from swarmjax.policy import PlanError, check_plan, guarded, keep
+from swarmjax.policy import PlanError, check_plan, guarded
+from swarmjax.replaying import described
 from swarmjax.result import Best, describe_best, main_metric, score_on, stored_best
+from swarmjax.rounds import begin, budgeted, decide, policy_bits, prepare_jax
 from swarmjax.succession import lineages
-from swarmjax.train import Choices, LocalTrainer, Network
-from swarmjax.types import Array, Frame, InputError, Plan, Policy, State
+from swarmjax.train import LocalTrainer, Network
+from swarmjax.types import Frame, Plan
 
 
 class DivergedError(RuntimeError):
@@ -82,51 +79,12 @@ def run(
     local = setup.experiment.members - setup.experiment.nodes
     begun[0].check_memory({name: values[:local] for name, values in begun[1].genome.items()})
     display = display or progress.Silent()
-    writer = store.create(setup.directory, _config(setup), setup.recipe.space)
+    writer = store.create(setup.directory, described(setup), setup.recipe.space)
     watch = Watch(display.compiling)
-    with contextlib.closing(writer), _reported(writer), _alive(writer), display, watch:
+    with contextlib.closing(writer), store.reported(writer), store.alive(writer), display, watch:
         started(setup.directory)
         with _joined(setup, begun, writer, display) as trainer:
             return _Loop(setup, (trainer, begun[1]), writer, display, watch).run()
-
-
-def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrainer, Frame]:
-    """Repeats a stored run from its Plans, bit for bit, without asking its policy.
-
-    Args:
-        experiment: what was run; its `directory` holds the run.
-        rounds: how many rounds to repeat, or None for all that are stored.
-
-    Returns:
-        The trainer, which holds the weights, and the last Frame.
-    """
-    prepare_jax()
-    if experiment.directory is None:
-        raise InputError("replay needs the directory of the run")
-    reader = store.open_run(experiment.directory)
-    if experiment.nodes:
-        raise InputError("a run with nodes cannot be replayed: they train elsewhere")
-    setup = check(replace(experiment, directory=None))
-    _check_same_run(setup, reader)
-    trainer, frame = begin(setup, Choices.from_json(reader.engine()))
-    with contextlib.closing(reader):
-        for round, table in reader.plans():
-            if rounds is None or round <= rounds:
-                after = trainer.round(telemetry.plan_from_table(table), frame)
-                frame = budgeted(after, int(after.remaining), experiment)
-    return trainer, frame
-
-
-def prepare_jax() -> None:
-    """One CPU device per core, and a compilation cache on disk, unless the user chose otherwise."""
-    # Too late once a backend runs: then its devices are used as they are.
-    with contextlib.suppress(RuntimeError):
-        if jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
-            jax.config.update("jax_num_cpu_devices", resources.cores())
-    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update("jax_compilation_cache_dir", str(trial.cache_directory() / "compiled"))
-        # Small programs too: loading one takes a tenth of the time to compile it.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class _Loop:
@@ -307,67 +265,6 @@ class _Loop:
         self._writer.event(int(self._frame.round), kind, text, member)
 
 
-def _check_same_run(setup: Setup, reader: store.Reader) -> None:
-    """Raises InputError if the experiment is not the one that the directory holds."""
-    asked = {**_config(setup), "space": setup.recipe.space.to_json()}
-    held = {**reader.config, "space": reader.space.to_json()}
-    for name in ("task", "model", "members", "budget", "round_steps", "seed", "batch", "space"):
-        if asked[name] != held[name]:
-            raise InputError(
-                f"{reader.directory} holds a run with {name} {held[name]}, not {asked[name]}"
-            )
-
-
-def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, Frame]:
-    """The trainer and the Frame before the first round."""
-    experiment = setup.experiment
-    trainer = LocalTrainer(
-        setup.recipe, setup.task, members=experiment.members - experiment.nodes,
-        budget=experiment.budget,
-        seed=experiment.seed, storage=experiment.storage, choices=choices,
-    )  # fmt: skip
-    genome = setup.recipe.space.draw(experiment.seed, experiment.members)
-    frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
-    return trainer, budgeted(frame, experiment.budget, experiment)
-
-
-def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
-    """What `policy` makes of `frame`; `bits` `[2]` are those of its key."""
-    key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
-    return policy.update(key, keep(frame), frame, state)
-
-
-def policy_bits(seed: int, round: int) -> np.ndarray:
-    """The bits of a round's key, made on the host, which needs no compiled program."""
-    return np.random.SeedSequence(seed, spawn_key=(round,)).generate_state(2, np.uint32)
-
-
-def budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
-    """The Frame with so many member-steps left, and what the next round may take of them."""
-    quota = min(remaining, experiment.members * experiment.round_steps)
-    return frame._replace(
-        remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
-    )
-
-
-def _config(setup: Setup) -> dict[str, Any]:
-    """What the run directory says of how it was made."""
-    experiment = setup.experiment
-    numbers = {n: getattr(experiment, n) for n in ("members", "budget", "round_steps", "seed")}
-    packages = ("swarmjax", "jax", "jaxlib", "flax", "optax", "numpy")
-    return numbers | {
-        "task": setup.task.name,
-        "policy": setup.policy.name,
-        "model": setup.model,
-        "metric": main_metric(setup.task),
-        "batch": setup.task.batch,
-        "devices": [str(device) for device in jax.local_devices()],
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in packages},
-        "started": time.time(),
-    }
-
-
 def _joined(
     setup: Setup, begun: tuple[LocalTrainer, Frame], writer: store.Writer, display: progress.Display
 ) -> contextlib.AbstractContextManager[LocalTrainer | Mixed]:
@@ -382,35 +279,3 @@ def _joined(
         begun[0], setup.recipe.space, (experiment.members - experiment.nodes, experiment.nodes),
         setup.directory, bus=experiment.bus, swarm=experiment.swarm, tell=tell,
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _reported(writer: store.Writer) -> Iterator[None]:
-    """Writes down how a run that does not finish ended."""
-    try:
-        yield
-    except BaseException as error:
-        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        with contextlib.suppress(Exception):
-            writer.ended(state, f"{type(error).__name__}: {error}")
-        raise
-
-
-@contextlib.contextmanager
-def _alive(writer: store.Writer, seconds: float = 5.0) -> Iterator[None]:
-    """Gives signs of life while a round or a compilation takes its time."""
-    over = threading.Event()
-
-    def beat():
-        while not over.wait(seconds):
-            # A sign of life that cannot be written now is written later; training goes on.
-            with contextlib.suppress(sqlite3.Error):
-                writer.beat()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -19,7 +19,6 @@ import os
 import sqlite3
 import threading
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +27,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarmjax import ledger
+from swarmjax import ipc, ledger
 from swarmjax.dials import Dial
 from swarmjax.space import Space
-from swarmjax.steerable import Scene
 from swarmjax.types import Array, InputError
 
 VERSION = 1
@@ -109,7 +107,7 @@ class Writer:
 
     def plan(self, round: int, table: pa.Table) -> None:
         """Stores the Plan that a round is about to follow."""
-        self._execute("INSERT INTO plans VALUES (?, ?)", (round, _to_ipc(table)))
+        self._execute("INSERT INTO plans VALUES (?, ?)", (round, ipc.to_bytes(table)))
 
     def event(self, round: int, kind: str, text: str, member: int | None = None) -> None:
         """Stores one event, stamped with the wall clock."""
@@ -222,162 +220,13 @@ def check_free(directory: str | Path) -> Path:
         existing = existing.parent
     if not existing.is_dir():
         raise InputError(f"{existing} is not a directory; choose another --directory")
-    if not _writable(existing):
+    if not writable(existing):
         raise InputError(f"no permission to write to {existing}; choose another --directory")
     return directory
 
 
-class Reader:
-    """A read-only view of a run directory, running or finished; made by `open_run`."""
-
-    def __init__(self, directory: Path, database: sqlite3.Connection):
-        self.directory = directory
-        self._database = database
-        self.config: dict[str, Any] = self._meta("config")
-        self.space = Space.from_json(self._meta("space"))
-
-    def status(self) -> Status:
-        """How the run stands."""
-        status = Status(**self._meta("status"))
-        return status._replace(heartbeat=max(status.heartbeat, self._meta("heartbeat")))
-
-    def engine(self) -> dict[str, Any]:
-        """What was decided about speed; stored with the first round."""
-        return self._meta("engine")
-
-    def rounds(self) -> list[int]:
-        """Numbers of the rounds whose rows are stored, ascending."""
-        stems = [path.stem[1:] for path in self.directory.glob("frames/r*.parquet")]
-        return sorted(int(stem) for stem in stems if stem.isdecimal())
-
-    def frames(self, since: int = 0) -> pa.Table:
-        """Rows of all members for every stored round >= `since`, by round then member.
-
-        Raises:
-            InputError: no such round is stored yet.
-        """
-        wanted = [r for r in self.rounds() if r >= since]
-        if not wanted:
-            raise InputError(f"{self.directory} has no finished round from {since} on yet")
-        paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
-        return pa.concat_tables([pq.read_table(path) for path in paths])
-
-    def plans(self, since: int = 0) -> Iterator[tuple[int, pa.Table]]:
-        """Every stored Plan of a round >= `since` with its round, ascending."""
-        asked = "SELECT round, arrow FROM plans WHERE round >= ? ORDER BY round"
-        for round, blob in self._database.execute(asked, (since,)):
-            yield round, _from_ipc(blob)
-
-    def events(self, since: int = 0) -> list[Event]:
-        """Events whose id is greater than `since`, in order."""
-        rows = self._database.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (since,))
-        return [Event(*row) for row in rows]
-
-    def descriptors(self) -> tuple[int, np.ndarray, np.ndarray] | None:
-        """Round, births `[N]` and `Frame.descriptor` `[N, P, C]` of the latest round stored.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        path = self.directory / "descriptors.npz"
-        if not path.exists():
-            return None
-        try:
-            # Of a damaged file, NumPy would leave its own handle open.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-                round, birth, values = (held[name] for name in ("round", "birth", "values"))
-                fits = (round.ndim, values.ndim) == (0, 3) and birth.shape == values.shape[:1]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read: {error}; delete it") from None
-        if not fits or round.dtype.kind != "i" or values.dtype.kind != "f":
-            raise InputError(f"{path} holds no descriptors of a swarm; delete it")
-        return int(round), birth, values
-
-    def directives(self, latest: int = 1000) -> list[ledger.Entry]:
-        """What was asked of the run and what became of it, the latest last."""
-        return ledger.entries(self._database, latest)
-
-    def directive(self, id: int) -> ledger.Entry:
-        """The directive of that number; raises InputError where there is none."""
-        found = ledger.entries(self._database, 1, id)
-        if not found:
-            raise InputError(f"{self.directory} has no directive {id}")
-        return found[0]
-
-    def scene(self) -> Scene:
-        """What a directive is checked against, as of the last stored round.
-
-        Raises:
-            InputError: the run cannot be steered.
-        """
-        known, last = self._meta("steering"), self.rounds()[-1:]
-        dials = {name: Dial(*values) for name, values in known["dials"].items()}
-        if not last:
-            nobody = np.zeros(0, int)
-            return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
-        path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
-        columns = pq.read_table(path, columns=["birth", "alive"])
-        birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
-        return Scene(self.space, dials, known["resizes"], birth, alive)
-
-    def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The best network so far: parameter path -> array, and its genes and scores.
-
-        Raises:
-            InputError: no round is finished yet.
-        """
-        path = self.directory / "best.npz"
-        if not path.exists():
-            raise InputError(f"{self.directory} has no finished round yet, so no best network")
-        with np.load(path, allow_pickle=False) as arrays:
-            params = {name: arrays[name] for name in arrays.files}
-        return params, json.loads(str(params.pop(RECORD)))
-
-    def close(self) -> None:
-        """Closes the database."""
-        self._database.close()
-
-    def _meta(self, key: str) -> Any:
-        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise InputError(f"{self.directory} is not a complete run: it has no {key}")
-        return json.loads(row[0])
-
-
-def open_run(directory: str | Path) -> Reader:
-    """Opens a run directory for reading.
-
-    Raises:
-        InputError: the directory holds no run, or one of another version.
-    """
-    directory = Path(directory)
-    path = directory / DATABASE
-    if not path.is_file():
-        raise InputError(f"{directory} holds no run; `swarmjax runs` lists the runs of a directory")
-    # A read-only place cannot get the files that WAL needs; a killed run has left them there.
-    closed = not path.with_name(f"{DATABASE}-wal").exists()
-    mode = "immutable=1" if closed and not _writable(directory) else "mode=ro"
-    try:
-        database = sqlite3.connect(
-            f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False
-        )
-        reader = Reader(directory, database)
-        version = reader._meta("version")
-    except sqlite3.Error as error:
-        raise InputError(f"{path} cannot be read as a run: {error}") from None
-    if version != VERSION:
-        raise InputError(f"{directory} has format {version}; this version reads format {VERSION}")
-    return reader
-
-
-def list_runs(directory: str | Path) -> list[Path]:
-    """Run directories at or below `directory` (two levels), newest first."""
-    directory = Path(directory)
-    found = [p.parent for depth in ("", "*/", "*/*/") for p in directory.glob(depth + DATABASE)]
-    return sorted(found, key=lambda path: (path / DATABASE).stat().st_mtime, reverse=True)
-
-
-def _writable(directory: Path) -> bool:
+def writable(directory: Path) -> bool:
+    """Whether this process may make files there."""
     effective = os.access in os.supports_effective_ids
     return os.access(directory, os.W_OK | os.X_OK, effective_ids=effective)
 
@@ -392,13 +241,33 @@ def _replace(path: Path, content: bytes) -> None:
             aside.unlink()
 
 
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return sink.getvalue().to_pybytes()
+@contextlib.contextmanager
+def reported(writer: Writer) -> Iterator[None]:
+    """Writes down how a run that does not finish ended."""
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        with contextlib.suppress(Exception):
+            writer.ended(state, f"{type(error).__name__}: {error}")
+        raise
 
 
-def _from_ipc(blob: bytes) -> pa.Table:
-    with pa.ipc.open_stream(blob) as stream:
-        return stream.read_all()
+@contextlib.contextmanager
+def alive(writer: Writer, seconds: float = 5.0) -> Iterator[None]:
+    """Gives signs of life while a round or a compilation takes its time."""
+    over = threading.Event()
+
+    def beat():
+        while not over.wait(seconds):
+            # A sign of life that cannot be written now is written later; training goes on.
+            with contextlib.suppress(sqlite3.Error):
+                writer.beat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -297,6 +297,8 @@ def test_an_error_of_many_lines_is_told_in_one(tmp_path, capsys):
 def test_every_experiment_file_defines_one():
     folder = Path(__file__).parents[1] / "experiments"
     names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    # What joins a swarm as a node defines none: `test_pytorch_node`.
+    names.remove("pytorch_node")
     assert {"digits", "own_model"} <= set(names)
     for name in names:
         module = importlib.import_module(f"experiments.{name}")

@@ -37,20 +37,20 @@ LAYERS = (
     {"goals", "node_trainer", "halving", "projection", "healing", "strain", "diversity", "evolve"},
     {"stacks", "training", "watch", "coming"},
     {"population", "telemetry", "store", "checkpoint", "presets", "heeding"},
-    {"lanes", "progress", "helm"},
+    {"lanes", "progress", "helm", "stored"},
     {"capacity", "frames", "trial"},
     {"pace"},
     {"train"},
     {"rehearse", "mixed"},
     {"experiment"},
-    {"result", "commands"},
-    {"ensemble", "spoken"},
+    {"result", "commands", "rounds"},
+    {"ensemble", "spoken", "replaying"},
     {"run", "islands"},
     {"cli"},
     {"__main__"},
 )
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
-SEEN_BY_VIZ = set("types space similarity anomaly store bus clock fitness".split())
+SEEN_BY_VIZ = set("types space similarity anomaly store stored bus clock fitness".split())
 SEEN_BY_VIZ |= {"steering", "steerable", "ledger"}
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc"}

@@ -7,7 +7,7 @@ from conftest import make_frame
 from toy_nodes import Toy
 
 import swarmjax as sj
-from swarmjax import mixed, store
+from swarmjax import mixed, stored
 from swarmjax.bus import open_bus
 from swarmjax.crossover import OPERATORS
 from swarmjax.inbox import Inbox
@@ -97,7 +97,7 @@ def test_one_run_of_vectorised_members_and_nodes(tmp_path):
         assert toy.jobs[0].start == "fresh"
     assert result.frame.remaining == 0
     assert result.best.member < 4
-    reader = store.open_run(tmp_path / "run")
+    reader = stored.open_run(tmp_path / "run")
     rows = reader.frames().to_pandas()
     assert rows.steps.sum() == 240
     assert rows.groupby("round").member.apply(list).tolist() == [[*range(6)]] * len(reader.rounds())
@@ -120,7 +120,7 @@ def test_nodes_that_do_not_come_are_an_error_that_is_stored(tmp_path, monkeypatc
     monkeypatch.setattr(mixed, "JOINING", 0.2)
     with pytest.raises(sj.InputError, match="only 0 of 2 nodes have joined"):
         sj.run(setting(tmp_path / "run", bus="local:nobody"))
-    with contextlib.closing(store.open_run(tmp_path / "run")) as reader:
+    with contextlib.closing(stored.open_run(tmp_path / "run")) as reader:
         assert reader.status().state == "failed"
 
 

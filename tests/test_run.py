@@ -15,7 +15,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import swarmjax as sj
-from swarmjax import anomaly, resources, store, trial
+from swarmjax import anomaly, resources, stored, trial
 from swarmjax.cohorts import Costs
 from swarmjax.policy import slots, stateless
 from swarmjax.progress import Silent
@@ -86,7 +86,7 @@ def test_memory_that_keeps_growing_is_told(task, tmp_path, monkeypatch):
     sj.run(
         setting(task, tmp_path / "run", members=3, policy="random_search", budget=66, round_steps=1)
     )
-    with contextlib.closing(store.open_run(tmp_path / "run")) as reader:
+    with contextlib.closing(stored.open_run(tmp_path / "run")) as reader:
         told = [(e.round, e.member, e.text) for e in reader.events() if e.kind == "memory"]
     assert told == [(19, None, "memory of the devices keeps growing (0.267 > 0.2)")]
 
@@ -99,7 +99,7 @@ def test_the_budget_is_spent_to_the_last_step(first):
     counted = [int(first.trainer.network(i, first.frame.genome).member.step) for i in range(10)]
     assert counted == last.step.tolist()
     assert first.frame.remaining == 0
-    granted = {r: p["steps"].to_numpy() for r, p in store.open_run(first.directory).plans()}
+    granted = {r: p["steps"].to_numpy() for r, p in stored.open_run(first.directory).plans()}
     for round, taken in rows.groupby("round"):
         assert taken.sort_values("member").steps.tolist() == granted[round].tolist()
         assert taken.steps.sum() <= 120
@@ -146,7 +146,7 @@ def test_a_replay_takes_the_recorded_choices_whatever_is_found_now(
         patch.setattr(trial, "choose_chunk", chunk)
         patch.setattr(trial, "choose_devices", lambda *_: (1, "made up"))
         run = sj.run(setting(task, tmp_path / "one"))
-    recorded = Choices.from_json(store.open_run(run.directory).engine())
+    recorded = Choices.from_json(stored.open_run(run.directory).engine())
     assert recorded.costs == chosen.costs and set(recorded.chunks.values()) == {1}
     assert recorded.devices == 1
     assert len(recorded.chunks) == 2
@@ -161,9 +161,9 @@ def test_a_replay_takes_the_recorded_choices_whatever_is_found_now(
 def test_members_kept_on_the_host_are_the_same_to_the_bit(task, first, tmp_path):
     """Of mixed architectures on eight devices, some copied and some resized."""
     result = sj.run(setting(task, tmp_path / "host", storage="host"))
-    for run, where in ((first, "device"), (result, "host")):
+    for run, kept in ((first, False), (result, True)):
         told = [event.text for event in sj.open_run(run.directory).events()]
-        assert any(f"members kept on the {where}" in text for text in told)
+        assert any("in the memory of the host" in text for text in told) == kept
     rows = table(result.directory).query("round > 1")
     assert (rows.parent != rows.member).any() and rows[["depth", "width"]].nunique().prod() == 4
     assert same(states(result.trainer, result.frame), states(first.trainer, first.frame))
@@ -266,7 +266,7 @@ def test_after_two_rounds_nothing_is_compiled(task, tmp_path):
         display.after[2]
     }
     told = [e.text for e in sj.open_run(result.directory).events() if "compiling took" in e.text]
-    assert any(f"in all: {display.after[2]} programs" in text for text in told)
+    assert any(f" {display.after[2]} program" in text for text in told)
 
 
 class Net(nn.Module):

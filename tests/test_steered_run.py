@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import swarmjax as sj
-from swarmjax import ledger, store
+from swarmjax import ledger, store, stored
 from swarmjax import steering as s
 from swarmjax.crossover import OPERATORS
 from swarmjax.progress import Silent
@@ -50,7 +50,7 @@ class Person(Silent):
     def show(self, status):
         if status.state in ledger.STEERABLE and status.round in self.wishes:
             wish = self.wishes.pop(status.round)
-            with_births = store.open_run(self.directory).scene().birth
+            with_births = stored.open_run(self.directory).scene().birth
             ledger.queue(self.directory / store.DATABASE, "ada", wish(with_births))
 
 
@@ -64,7 +64,7 @@ def living(births, slot):
 
 
 def told(directory):
-    return [(each.state, each.round, each.told) for each in store.open_run(directory).directives()]
+    return [(each.state, each.round, each.told) for each in stored.open_run(directory).directives()]
 
 
 def rows(directory):
@@ -99,7 +99,7 @@ def test_everything_is_applied_in_the_next_round(run):
     assert [state for state, _, _ in asked] == ["applied"] * 11 + ["refused"]
     assert [round for _, round, _ in asked] == [2] * 3 + [3] * 3 + [4] * 3 + [5] * 3
     assert asked[11][2].startswith("network 1000000 is gone")
-    events = [e for e in store.open_run(result.directory).events() if e.kind == "steered"]
+    events = [e for e in stored.open_run(result.directory).events() if e.kind == "steered"]
     assert {e.member for e in events} >= {0, 1, 2, 5} and len(events) >= 12
     assert any(e.text == "ada: note member 2 look" for e in events)
 
@@ -117,7 +117,7 @@ def test_what_was_asked_is_what_happened(run):
     assert shown.parent.loc[(4, 3)] == 0 and shown.parent.loc[(4, 4)] == 1
     assert shown.width.loc[(4, 3)] == 8 and shown.width.loc[(4, 5)] == 8
     assert shown.learning_rate.loc[(4, 5)] == np.float32(0.02)
-    plan = dict(store.open_run(result.directory).plans())[4]
+    plan = dict(stored.open_run(result.directory).plans())[4]
     assert plan["operator"][3].as_py() == OPERATORS.index("union")
     fresh = shown.loc[5].fresh
     assert fresh.sum() == 1 and shown.loc[5].activation[fresh].tolist() == ["tanh"]
@@ -137,7 +137,7 @@ def test_a_stopped_run_ends_like_another_and_refuses_what_comes_late(task, tmp_p
     directory = tmp_path / "run"
     result, _ = steered(task, directory, {2: lambda b: [s.Stop(), s.Kill(living(b, 0))]})
     assert result.frame.round == 2 and result.best.scores["test_accuracy"] >= 0
-    reader = store.open_run(directory)
+    reader = stored.open_run(directory)
     assert reader.status().state == "stopped"
     assert reader.events()[-1].text == "120 member-steps in 2 rounds; stopped by ada"
     assert told(directory) == [("applied", 3, "the run ends"), ("refused", 2, "the run has ended")]
@@ -164,7 +164,7 @@ def test_a_paused_run_says_so_and_goes_on_when_it_is_resumed(task, tmp_path):
 
     def resume():
         time.sleep(0.5)
-        assert store.open_run(directory).status().state == "paused"
+        assert stored.open_run(directory).status().state == "paused"
         ledger.queue(directory / store.DATABASE, "bob", [s.Resume()])
 
     person = Waiting(directory, {1: lambda b: [s.Pause()]}, resume)
@@ -180,7 +180,7 @@ def test_a_paused_run_is_stopped_by_an_interrupt(task, tmp_path):
     person = Waiting(directory, {1: lambda b: [s.Pause()]}, interrupt)
     with pytest.raises(KeyboardInterrupt):
         sj.run(setting(task, directory), display=person)
-    assert store.open_run(directory).status().state == "stopped"
+    assert stored.open_run(directory).status().state == "stopped"
 
 
 asked = directive_examples.any_of(6, GENES, DIALS).filter(lambda d: not isinstance(d, s.Pause))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from swarmjax import space, store
+from swarmjax import space, store, stored
 from swarmjax.policy import keep
 from swarmjax.telemetry import frame_table, plan_from_table, plan_table
 from swarmjax.types import InputError
@@ -29,7 +29,7 @@ def writer(tmp_path):
 
 @pytest.fixture
 def reader(writer):
-    reader = store.open_run(writer.directory)
+    reader = stored.open_run(writer.directory)
     yield reader
     reader.close()
 
@@ -176,10 +176,10 @@ def test_hostile_names_are_only_names(tmp_path, name):
     writer.frame(1, rows(1))
     writer.event(0, name, name)
     writer.close()
-    reader = store.open_run(tmp_path / name)
+    reader = stored.open_run(tmp_path / name)
     assert reader.frames().column_names == ["round", "member"]
     assert reader.events()[0][3:] == (name, None, name)
-    assert store.list_runs(tmp_path) == [tmp_path / name]
+    assert stored.list_runs(tmp_path) == [tmp_path / name]
     reader.close()
 
 
@@ -207,7 +207,7 @@ def killed(tmp_path):
 
 def test_a_killed_run_is_readable(killed):
     assert ".r000002.parquet.part" in os.listdir(killed / "frames")
-    reader = store.open_run(killed)
+    reader = stored.open_run(killed)
     assert reader.frames()["round"].to_pylist() == [1]
     assert [event.text for event in reader.events()] == ["before"]
     reader.close()
@@ -216,7 +216,7 @@ def test_a_killed_run_is_readable(killed):
 @pytest.fixture
 def readonly(monkeypatch):
     """Lets every place look read-only, also to a user who may write anywhere."""
-    monkeypatch.setattr(store, "_writable", lambda directory: False)
+    monkeypatch.setattr(stored, "writable", lambda directory: False)
 
 
 def test_reader_of_a_read_only_directory(tmp_path, request):
@@ -225,24 +225,24 @@ def test_reader_of_a_read_only_directory(tmp_path, request):
     writer.close()
     before = sorted(os.listdir(tmp_path))
     request.getfixturevalue("readonly")
-    reader = store.open_run(tmp_path)
+    reader = stored.open_run(tmp_path)
     assert [event.text for event in reader.events()] == ["x"]
     assert sorted(os.listdir(tmp_path)) == before
     reader.close()
 
 
 def test_reader_of_a_killed_run_in_a_read_only_directory(killed, readonly):
-    reader = store.open_run(killed)
+    reader = stored.open_run(killed)
     assert [event.text for event in reader.events()] == ["before"]
     reader.close()
 
 
 def test_what_is_not_a_run(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
-        store.open_run(tmp_path)
+        stored.open_run(tmp_path)
     (tmp_path / store.DATABASE).write_bytes(b"not a database at all, but long enough" * 100)
     with pytest.raises(InputError, match="cannot be read as a run"):
-        store.open_run(tmp_path)
+        stored.open_run(tmp_path)
 
 
 def test_another_version_is_refused(writer):
@@ -250,7 +250,7 @@ def test_another_version_is_refused(writer):
         database.execute("UPDATE meta SET value = ? WHERE key = 'version'", (json.dumps(99),))
     database.close()
     with pytest.raises(InputError, match="has format 99; this version reads format 1"):
-        store.open_run(writer.directory)
+        stored.open_run(writer.directory)
 
 
 def test_readers_cannot_write(reader):
@@ -267,7 +267,7 @@ def test_list_runs_newest_first(tmp_path):
     for age, name in enumerate(("new", "group/old", "group/deep/older")):
         store.create(tmp_path / name, {}, SPACE).close()
         os.utime(tmp_path / name / store.DATABASE, (1e9 - age, 1e9 - age))
-    assert store.list_runs(tmp_path) == [tmp_path / "new", tmp_path / "group/old"]
+    assert stored.list_runs(tmp_path) == [tmp_path / "new", tmp_path / "group/old"]
 
 
 def test_rounds_left_without_their_database_are_not_taken_for_the_new_runs(tmp_path):
@@ -278,7 +278,7 @@ def test_rounds_left_without_their_database_are_not_taken_for_the_new_runs(tmp_p
 
 
 def test_descriptors_are_those_of_the_latest_round(writer):
-    reader = store.open_run(writer.directory)
+    reader = stored.open_run(writer.directory)
     assert reader.descriptors() is None
     for number in (1, 2):
         values = np.full((3, 4, 2), number, np.float16)
@@ -299,7 +299,7 @@ def test_damaged_descriptors_are_an_input_error(writer, content):
         np.savez(path, round=1, birth=np.zeros(2, int), values=np.zeros(2))
     else:
         path.write_bytes(content)
-    reader = store.open_run(writer.directory)
+    reader = stored.open_run(writer.directory)
     with pytest.raises(InputError, match="delete it"):
         reader.descriptors()
     reader.close()
@@ -308,6 +308,6 @@ def test_damaged_descriptors_are_an_input_error(writer, content):
 def test_plans_can_be_read_from_a_round_on(writer):
     for number in range(1, 5):
         writer.plan(number, pa.table({"parent": pa.array([number])}))
-    reader = store.open_run(writer.directory)
+    reader = stored.open_run(writer.directory)
     assert [round for round, _ in reader.plans(3)] == [3, 4]
     reader.close()

@@ -11,7 +11,7 @@ from swarmjax.policy import keep
 def test_space_is_static_and_the_rest_are_leaves(frames):
     frame = frames([0.1, 0.2])
     leaves = jax.tree.leaves(frame)
-    assert len(leaves) == len(types.Frame._fields) - 3 + len(frame.metrics) + len(frame.genome)
+    assert len(leaves) == len(types.Frame._fields) - 4 + len(frame.metrics) + len(frame.genome)
     assert jax.jit(lambda f: f)(frame).space == frame.space
     assert len(jax.tree.leaves(keep(frame))) == len(types.Plan._fields) - 1 + len(frame.genome)
 

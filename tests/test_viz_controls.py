@@ -166,7 +166,7 @@ def test_a_finished_run_says_so(run, panel):
 
 
 def test_trouble_with_the_database_is_told(run, panel, monkeypatch, caplog):
-    monkeypatch.setattr(controls.store, "open_run", _broken)
+    monkeypatch.setattr(controls.stored, "open_run", _broken)
     panel._clicked("Pause")
     assert "OperationalError: disk" in panel.said.object and "a directive failed" in caplog.text
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import viz_runs
 
-from swarmjax import store
+from swarmjax import store, stored
 from swarmjax.types import InputError
 from viz import source
 
@@ -29,9 +29,9 @@ def test_waits_then_reads_only_new_rounds(run, monkeypatch):
     feed.poll()
     assert (feed.snapshot.state, feed.snapshot.history) == ("waiting", None)
     asked = []
-    frames = store.Reader.frames
+    frames = stored.Reader.frames
     monkeypatch.setattr(
-        store.Reader, "frames", lambda r, since: asked.append(since) or frames(r, since)
+        stored.Reader, "frames", lambda r, since: asked.append(since) or frames(r, since)
     )
     run.advance(2)
     feed.poll()
@@ -94,7 +94,7 @@ def test_round_of_another_size_is_refused_and_named(run):
     run.advance(1)
     feed = source.Feed(run.writer.directory)
     feed.poll()
-    table = store.open_run(run.writer.directory).frames()
+    table = stored.open_run(run.writer.directory).frames()
     number = table.schema.get_field_index("round")
     later = table.set_column(number, "round", pa.array(np.full(8, 2, np.int32)))
     run.writer.frame(2, later.slice(0, 5))

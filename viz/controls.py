@@ -16,7 +16,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
-from swarmjax import ledger, steerable, steering, store
+from swarmjax import ledger, steerable, steering, store, stored
 from swarmjax.space import Choice, Option, Space
 from swarmjax.steering import Directive, Member
 from swarmjax.types import InputError
@@ -162,7 +162,7 @@ class Controls:
         self._say(f"queued as {', '.join(f'#{number}' for number in numbers)}")
 
     def _look(self) -> steerable.Scene:
-        with contextlib.closing(store.open_run(self.directory)) as reader:
+        with contextlib.closing(stored.open_run(self.directory)) as reader:
             return reader.scene()
 
     def _choose(self) -> None:

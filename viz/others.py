@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from swarmjax.store import list_runs
+from swarmjax.stored import list_runs
 from swarmjax.types import InputError
 from viz import metrics, outcomes, source
 from viz.outcomes import Outcome

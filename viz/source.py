@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from swarmjax.ledger import STEERABLE, Entry
 from swarmjax.space import Choice, Space
-from swarmjax.store import Event, Reader, Status, open_run
+from swarmjax.store import Event, Status
+from swarmjax.stored import Reader, open_run
 from swarmjax.types import Genome, InputError
 
 SILENCE = 30.0

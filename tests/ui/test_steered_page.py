@@ -8,7 +8,7 @@ import pytest
 import viz_runs
 from browsing import Server, Visit
 
-from swarmjax import store
+from swarmjax import stored
 from swarmjax.dials import Dial
 
 # Keeps a button's click, and sends another like it in the name of every widget of the page.
@@ -135,7 +135,7 @@ def test_a_member_of_a_running_swarm_is_killed_and_the_run_is_stopped(browser, r
     page.wait("the run is stopped", lambda: page.text(".chip") == "Stopped", seconds=60)
     page.close()
     server.stop()
-    reader = store.open_run(real)
+    reader = stored.open_run(real)
     _, killed, _, stopped = reader.directives()
     assert (killed.state, stopped.state) == ("applied", "applied")
     assert f"slot {with_slot[1]} holds network" in killed.told

@@ -1,0 +1,59 @@
+"""What runs, replays and searches share: the first Frame, and a round's key, Plan and quota."""
+
+from __future__ import annotations
+
+import contextlib
+
+import jax
+import numpy as np
+
+from swarmjax import resources, trial
+from swarmjax.experiment import Experiment, Setup
+from swarmjax.frames import first_frame
+from swarmjax.policy import keep
+from swarmjax.train import Choices, LocalTrainer
+from swarmjax.types import Array, Frame, Plan, Policy, State
+
+
+def prepare_jax() -> None:
+    """One CPU device per core, and a compilation cache on disk, unless the user chose otherwise."""
+    # Too late once a backend runs: then its devices are used as they are.
+    with contextlib.suppress(RuntimeError):
+        if jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
+            jax.config.update("jax_num_cpu_devices", resources.cores())
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_compilation_cache_dir", str(trial.cache_directory() / "compiled"))
+        # Small programs too: loading one takes a tenth of the time to compile it.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, Frame]:
+    """The trainer and the Frame before the first round."""
+    experiment = setup.experiment
+    trainer = LocalTrainer(
+        setup.recipe, setup.task, members=experiment.members - experiment.nodes,
+        budget=experiment.budget,
+        seed=experiment.seed, storage=experiment.storage, choices=choices,
+    )  # fmt: skip
+    genome = setup.recipe.space.draw(experiment.seed, experiment.members)
+    frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
+    return trainer, budgeted(frame, experiment.budget, experiment)
+
+
+def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
+    """What `policy` makes of `frame`; `bits` `[2]` are those of its key."""
+    key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
+    return policy.update(key, keep(frame), frame, state)
+
+
+def policy_bits(seed: int, round: int) -> np.ndarray:
+    """The bits of a round's key, made on the host, which needs no compiled program."""
+    return np.random.SeedSequence(seed, spawn_key=(round,)).generate_state(2, np.uint32)
+
+
+def budgeted(frame: Frame, remaining: int, experiment: Experiment) -> Frame:
+    """The Frame with so many member-steps left, and what the next round may take of them."""
+    quota = min(remaining, experiment.members * experiment.round_steps)
+    return frame._replace(
+        remaining=np.asarray(remaining, np.int32), quota=np.asarray(quota, np.int32)
+    )

@@ -1,0 +1,174 @@
+"""A run directory seen by those who do not write it, while it is written or afterwards: `store`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swarmjax import ipc, ledger
+from swarmjax.dials import Dial
+from swarmjax.space import Space
+from swarmjax.steerable import Scene
+from swarmjax.store import DATABASE, RECORD, VERSION, Event, Status, writable
+from swarmjax.types import InputError
+
+# Of a Plan that is read: more than any host trains.
+MOST_MEMBERS = 2**24
+
+
+class Reader:
+    """A read-only view of a run directory, running or finished; made by `open_run`."""
+
+    def __init__(self, directory: Path, database: sqlite3.Connection):
+        self.directory = directory
+        self._database = database
+        self.config: dict[str, Any] = self._meta("config")
+        self.space = Space.from_json(self._meta("space"))
+
+    def status(self) -> Status:
+        """How the run stands."""
+        status = Status(**self._meta("status"))
+        return status._replace(heartbeat=max(status.heartbeat, self._meta("heartbeat")))
+
+    def engine(self) -> dict[str, Any]:
+        """What was decided about speed; stored with the first round."""
+        return self._meta("engine")
+
+    def rounds(self) -> list[int]:
+        """Numbers of the rounds whose rows are stored, ascending."""
+        stems = [path.stem[1:] for path in self.directory.glob("frames/r*.parquet")]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def frames(self, since: int = 0) -> pa.Table:
+        """Rows of all members for every stored round >= `since`, by round then member.
+
+        Raises:
+            InputError: no such round is stored yet.
+        """
+        wanted = [r for r in self.rounds() if r >= since]
+        if not wanted:
+            raise InputError(f"{self.directory} has no finished round from {since} on yet")
+        paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
+        return pa.concat_tables([pq.read_table(path) for path in paths])
+
+    def plans(self, since: int = 0) -> Iterator[tuple[int, pa.Table]]:
+        """Every stored Plan of a round >= `since` with its round, ascending."""
+        asked = "SELECT round, arrow FROM plans WHERE round >= ? ORDER BY round"
+        for round, blob in self._database.execute(asked, (since,)):
+            yield round, ipc.from_bytes(blob, most_rows=MOST_MEMBERS)
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Events whose id is greater than `since`, in order."""
+        rows = self._database.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (since,))
+        return [Event(*row) for row in rows]
+
+    def descriptors(self) -> tuple[int, np.ndarray, np.ndarray] | None:
+        """Round, births `[N]` and `Frame.descriptor` `[N, P, C]` of the latest round stored.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.directory / "descriptors.npz"
+        if not path.exists():
+            return None
+        try:
+            # Of a damaged file, NumPy would leave its own handle open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+                round, birth, values = (held[name] for name in ("round", "birth", "values"))
+                fits = (round.ndim, values.ndim) == (0, 3) and birth.shape == values.shape[:1]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read: {error}; delete it") from None
+        if not fits or round.dtype.kind != "i" or values.dtype.kind != "f":
+            raise InputError(f"{path} holds no descriptors of a swarm; delete it")
+        return int(round), birth, values
+
+    def directives(self, latest: int = 1000) -> list[ledger.Entry]:
+        """What was asked of the run and what became of it, the latest last."""
+        return ledger.entries(self._database, latest)
+
+    def directive(self, id: int) -> ledger.Entry:
+        """The directive of that number; raises InputError where there is none."""
+        found = ledger.entries(self._database, 1, id)
+        if not found:
+            raise InputError(f"{self.directory} has no directive {id}")
+        return found[0]
+
+    def scene(self) -> Scene:
+        """What a directive is checked against, as of the last stored round.
+
+        Raises:
+            InputError: the run cannot be steered.
+        """
+        known, last = self._meta("steering"), self.rounds()[-1:]
+        dials = {name: Dial(*values) for name, values in known["dials"].items()}
+        if not last:
+            nobody = np.zeros(0, int)
+            return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
+        path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
+        columns = pq.read_table(path, columns=["birth", "alive"])
+        birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
+        return Scene(self.space, dials, known["resizes"], birth, alive)
+
+    def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The best network so far: parameter path -> array, and its genes and scores.
+
+        Raises:
+            InputError: no round is finished yet.
+        """
+        path = self.directory / "best.npz"
+        if not path.exists():
+            raise InputError(f"{self.directory} has no finished round yet, so no best network")
+        with np.load(path, allow_pickle=False) as arrays:
+            params = {name: arrays[name] for name in arrays.files}
+        return params, json.loads(str(params.pop(RECORD)))
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    def _meta(self, key: str) -> Any:
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise InputError(f"{self.directory} is not a complete run: it has no {key}")
+        return json.loads(row[0])
+
+
+def open_run(directory: str | Path) -> Reader:
+    """Opens a run directory for reading.
+
+    Raises:
+        InputError: the directory holds no run, or one of another version.
+    """
+    directory = Path(directory)
+    path = directory / DATABASE
+    if not path.is_file():
+        raise InputError(f"{directory} holds no run; `swarmjax runs` lists the runs of a directory")
+    # A read-only place cannot get the files that WAL needs; a killed run has left them there.
+    closed = not path.with_name(f"{DATABASE}-wal").exists()
+    mode = "immutable=1" if closed and not writable(directory) else "mode=ro"
+    try:
+        database = sqlite3.connect(
+            f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False
+        )
+        reader = Reader(directory, database)
+        version = reader._meta("version")
+    except sqlite3.Error as error:
+        raise InputError(f"{path} cannot be read as a run: {error}") from None
+    if version != VERSION:
+        raise InputError(f"{directory} has format {version}; this version reads format {VERSION}")
+    return reader
+
+
+def list_runs(directory: str | Path) -> list[Path]:
+    """Run directories at or below `directory` (two levels), newest first."""
+    directory = Path(directory)
+    found = [p.parent for depth in ("", "*/", "*/*/") for p in directory.glob(depth + DATABASE)]
+    return sorted(found, key=lambda path: (path / DATABASE).stat().st_mtime, reverse=True)
