@@ -97,7 +97,8 @@ def check_known(curves_of: Callable[[str], Curves]) -> None:
                 if off > TOLERANCE:
                     raise InputError(
                         f"the surrogate's {name} on task {task} is off by up to {off:.2g} from "
-                        f"what the published one says; fetch {' and '.join(FILES)} from {SOURCE} again"
+                        f"what the published one says; fetch {' and '.join(FILES)} again from "
+                        f"{SOURCE}"
                     )
 
 
