@@ -18,29 +18,15 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 
 def searches(found: dict[str, dict[str, list[Any]]], quick: bool) -> list[Path]:
     """Best validation score by member-steps, and profiles of test scores; a column a task."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(2, len(found), figsize=(4 * len(found), 6.5), squeeze=False)
+    figure, axes = _grid(len(found), 4 * len(found), 6.5)
     for column, (task, outcomes) in enumerate(found.items()):
         _curves(axes[0, column], outcomes)
         _profiles(axes[1, column], outcomes)
         axes[0, column].set_title(task)
     axes[0, 0].set_ylabel("best validation accuracy")
     axes[1, 0].set_ylabel("share of seeds at or above")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
     seeds = len(next(iter(next(iter(found.values())).values())))
-    figure.suptitle(f"64 networks, {seeds} seeds{', quick' if quick else ''}")
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
-    paths = [FOLDER / f"search{'-quick' if quick else ''}.{kind}" for kind in ("svg", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-        progress(f"figure {path}")
-    plt.close(figure)
-    return paths
+    return _finish(figure, "search", f"64 networks, {seeds} seeds", 1, quick)
 
 
 def regrets(tasks: dict[str, dict[str, Any]], budget: int, quick: bool) -> list[Path]:
@@ -51,12 +37,7 @@ def regrets(tasks: dict[str, dict[str, Any]], budget: int, quick: bool) -> list[
         budget: epochs of a search.
         quick: told in the title and the files' names.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(2, len(tasks), figsize=(3.6 * len(tasks), 8), squeeze=False)
+    figure, axes = _grid(len(tasks), 3.6 * len(tasks), 8)
     for column, (title, told) in enumerate(tasks.items()):
         axes[0, column].set_title(title)
         _regret_curves(axes[0, column], told["regret_curve"], budget)
@@ -64,11 +45,29 @@ def regrets(tasks: dict[str, dict[str, Any]], budget: int, quick: bool) -> list[
         if column:
             axes[1, column].set_yticklabels([])
     axes[0, 0].set_ylabel("regret of validation accuracy, points")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=-(-len(labels) // 2), frameon=False)
-    figure.suptitle(f"LCBench surrogate{', quick' if quick else ''}")
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
-    paths = [FOLDER / f"lcbench{'-quick' if quick else ''}.{kind}" for kind in ("svg", "png")]
+    return _finish(figure, "lcbench", "LCBench surrogate", 2, quick)
+
+
+def _grid(columns: int, width: float, height: float) -> tuple[Any, np.ndarray]:
+    """A figure of two rows, in inches, and its axes."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(2, columns, figsize=(width, height), squeeze=False)
+
+
+def _finish(figure: Any, name: str, title: str, rows: int, quick: bool) -> list[Path]:
+    """Writes a figure, with a legend of so many rows below it for what its first axis shows."""
+    from matplotlib import pyplot as plt
+
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    columns = -(-len(labels) // rows)
+    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False)
+    figure.suptitle(f"{title}{', quick' if quick else ''}")
+    figure.tight_layout(rect=(0, 0.03 + 0.02 * rows, 1, 1))
+    paths = [FOLDER / f"{name}{'-quick' if quick else ''}.{kind}" for kind in ("svg", "png")]
     for path in paths:
         figure.savefig(path, dpi=150)
         progress(f"figure {path}")

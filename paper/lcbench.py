@@ -18,8 +18,8 @@ import numpy as np
 
 from paper.curves import Curves
 from paper.measure import MissingData, need
+from swarmjax.machine import cache_directory
 from swarmjax.space import Space, choice, log_uniform, uniform
-from swarmjax.trial import cache_directory
 from swarmjax.types import Array, Genome, InputError
 
 SOURCE = "https://github.com/slds-lmu/yahpo_data/tree/main/lcbench"

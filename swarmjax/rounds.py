@@ -7,7 +7,7 @@ import contextlib
 import jax
 import numpy as np
 
-from swarmjax import resources, trial
+from swarmjax import machine, resources
 from swarmjax.experiment import Experiment, Setup
 from swarmjax.frames import first_frame
 from swarmjax.policy import keep
@@ -22,7 +22,7 @@ def prepare_jax() -> None:
         if jax.config.jax_num_cpu_devices < 1:  # pyright: ignore[reportAttributeAccessIssue]
             jax.config.update("jax_num_cpu_devices", resources.cores())
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update("jax_compilation_cache_dir", str(trial.cache_directory() / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(machine.cache_directory() / "compiled"))
         # Small programs too: loading one takes a tenth of the time to compile it.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

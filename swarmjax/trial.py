@@ -1,27 +1,23 @@
 """Short trials of this machine: what programs cost here, and which layout trains fastest.
 
-Each is made once and kept in the cache directory, beside the compiled programs, under the name of
-the machine. What a run chose is in its record, so that a replay does not depend on the cache.
+Each is made once and then kept: `machine`. What a run chose is in its record, so that a replay does
+not depend on what is kept.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from swarmjax import lanes, optimizers, placement, resources, tasks, training
+from swarmjax import lanes, machine, optimizers, placement, resources, tasks, training
 from swarmjax.cohorts import UPDATE, Costs
 from swarmjax.members import Recipe, new_member, new_members
 from swarmjax.mlp import Box, mlp
@@ -39,24 +35,20 @@ _REPAYS = 10
 
 _STEPS, _REPEATS = 20, 3
 
+_BEFORE = "tried before on this machine"
+
 # Seconds after which a measurement is not repeated.
 _ENOUGH = 2.0
-
-
-def cache_directory() -> Path:
-    """Where what is found out about this machine is kept."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "swarmjax"
 
 
 def machine_costs() -> Costs:
     """The cost model's numbers for this machine, measured at the first call and then kept."""
     mesh = placement.make_mesh()
-    kept = _recall("costs")
+    kept = machine.recall("costs")
     if _are_costs(kept):
         return Costs(**kept)
     costs = _measure_costs(mesh)
-    _keep("costs", costs._asdict())
+    machine.keep("costs", costs._asdict())
     return costs
 
 
@@ -81,20 +73,15 @@ def choose_chunk(
     platform = layout.mesh.devices.flat[0].platform
     chunks = CHUNKS.get(platform, _ON_ACCELERATORS)
     name = "chunk " + _fingerprint(engine, container, genome)
-    known = _recall(name)
-    if type(known) is int and known in chunks:
-        return known, "tried before on this machine"
+    if known := _known(name, chunks):
+        return known, _BEFORE
     if seconds < _REPAYS * len(chunks) * costs.compile_seconds:
         if platform == "cpu" and _convolves(engine, container, genome):
             return 1, "convolutions: one by one"
         return layout.chunk, "too short a run to try other chunks"
     # Lanes of equally many members, whatever the chunk.
     tried = {c: Layout(layout.mesh, c, max(chunks) // c) for c in chunks}
-    each = {c: _step_seconds(engine, container, tried[c], genome) for c in chunks}
-    best = min(each, key=each.__getitem__)
-    _keep(name, best)
-    times = ", ".join(f"{c}: {1e6 * t:.0f}" for c, t in each.items())
-    return best, f"tried, microseconds a network's step by chunk: {times}"
+    return _fastest(name, "chunk", tried, partial(_step_seconds, engine, container, genome))
 
 
 def choose_devices(
@@ -122,9 +109,8 @@ def choose_devices(
     if len(devices) == 1 or devices[0].platform != "cpu":
         return len(devices), "all there are"
     name = "devices " + _fingerprint(engine, container, genome)
-    known = _recall(name)
-    if type(known) is int and known in (1, len(devices)):
-        return known, "tried before on this machine"
+    if known := _known(name, (1, len(devices))):
+        return known, _BEFORE
     if seconds < _REPAYS * 2 * costs.compile_seconds:
         return len(devices), "too short a run to try one alone"
     # Lanes of equally many members.
@@ -132,11 +118,24 @@ def choose_devices(
         n: Layout(placement.make_mesh(devices=devices[:n]), layout.chunk, len(devices) // n)
         for n in (len(devices), 1)
     }
-    each = {n: _step_seconds(engine, container, some, genome) for n, some in tried.items()}
+    return _fastest(name, "devices", tried, partial(_step_seconds, engine, container, genome))
+
+
+def _known(name: str, options: Collection[int]) -> int | None:
+    """Which of these options an earlier trial found to be fastest; None where none was made."""
+    known = machine.recall(name)
+    return known if type(known) is int and known in options else None
+
+
+def _fastest(
+    name: str, by: str, tried: dict[int, Layout], seconds: Callable[[Layout], float]
+) -> tuple[int, str]:
+    """The option whose layout takes the fewest seconds a network's step, kept under `name`."""
+    each = {option: seconds(layout) for option, layout in tried.items()}
     best = min(each, key=each.__getitem__)
-    _keep(name, best)
-    times = ", ".join(f"{n}: {1e6 * t:.0f}" for n, t in each.items())
-    return best, f"tried, microseconds a network's step by devices: {times}"
+    machine.keep(name, best)
+    times = ", ".join(f"{option}: {1e6 * t:.0f}" for option, t in each.items())
+    return best, f"tried, microseconds a network's step by {by}: {times}"
 
 
 def _convolves(engine: lanes.Engine, container: Any, genome: Genome) -> bool:
@@ -206,7 +205,7 @@ def _measure(mesh: Any, box: Box) -> tuple[Callable[[], float], float]:
     return lambda: _best_time(program, mesh), work
 
 
-def _step_seconds(engine, container, layout: Layout, genome: Genome) -> float:
+def _step_seconds(engine, container, genome: Genome, layout: Layout) -> float:
     """Seconds of one step of one member in full lanes of this layout; inf if they do not fit."""
     try:
         program = _program(engine, container, layout, genome)
@@ -280,31 +279,3 @@ def _are_costs(kept: Any) -> bool:
         and all(type(v) in (int, float) and 0 < v < float("inf") for v in kept.values())
         and type(kept["chunk"]) is int
     )
-
-
-def _recall(name: str) -> Any:
-    return _read().get(resources.machine_name(), {}).get(name)
-
-
-def _keep(name: str, value: Any) -> None:
-    known = _read()
-    known.setdefault(resources.machine_name(), {})[name] = value
-    path = cache_directory() / "machine.json"
-    part = path.with_suffix(f".{os.getpid()}")
-    # What cannot be kept is found out again next time.
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(json.dumps(known, indent=1))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _read() -> dict[str, Any]:
-    try:
-        known = json.loads((cache_directory() / "machine.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    fine = isinstance(known, dict) and all(isinstance(v, dict) for v in known.values())
-    return known if fine else {}

@@ -14,7 +14,7 @@ LAYERS = (
     {"types", "compiling", "ipc", "clock", "channels", "steering"},
     set("space activations placement corpus data memory resources matching dials".split())
     | {"records", "rabbit", "kafka", "spool", "ledger"},
-    {"models", "optimizers", "tasks", "convolution", "padded"}
+    {"models", "optimizers", "tasks", "machine", "convolution", "padded"}
     | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"},
     {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"} | {"inbox", "recorder"},
     {"families", "nodes", "peers", "steerable"},

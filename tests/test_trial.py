@@ -1,6 +1,5 @@
 import json
 import math
-import os
 
 import flax.linen as nn
 import jax
@@ -90,25 +89,38 @@ class Dense(nn.Module):
         return nn.Dense(3)(x.reshape(len(x), -1))
 
 
-def choose(engine, seconds, layout=LAYOUT):
+def choose(engine, seconds, layout=LAYOUT, what=trial.choose_chunk):
     container = engine.recipe.family.contain(())
-    return trial.choose_chunk(engine, container, layout, GENOME, seconds, COSTS)
+    return what(engine, container, layout, GENOME, seconds, COSTS)
+
+
+def choose_devices(engine, seconds, devices=8):
+    layout = Layout(placement.make_mesh(devices=jax.devices()[:devices]), 4, 1)
+    return choose(engine, seconds, layout, trial.choose_devices)
 
 
 @pytest.fixture
 def timed(monkeypatch):
-    """Trials that take the given seconds by chunk instead of being made; those that were made."""
+    """Trials that take the given seconds, by chunk or devices, instead of being made.
+
+    Returns those that were made, each with the members of its lanes.
+    """
     made = []
 
-    def set_times(times):
-        def step_seconds(engine, container, layout, genome):
-            made.append((layout.chunk, layout.chunk * layout.chunks))
-            return times[layout.chunk]
+    def set_times(times, of=lambda layout: layout.chunk):
+        def step_seconds(engine, container, genome, layout):
+            made.append((of(layout), layout.groups * layout.chunk * layout.chunks))
+            return times[of(layout)]
 
         monkeypatch.setattr(trial, "_step_seconds", step_seconds)
         return made
 
     return set_times
+
+
+@pytest.fixture
+def timed_devices(timed):
+    return lambda times: timed(times, lambda layout: layout.mesh.size)
 
 
 def test_costs_are_those_of_a_machine(measured):
@@ -196,37 +208,6 @@ def test_what_is_no_record_of_costs_is_replaced_by_one(cache, monkeypatch, text)
     assert json.loads(cache.read_text())["here"]["costs"] == COSTS._asdict()
 
 
-def test_bytes_that_are_no_text_are_survived(cache, monkeypatch):
-    monkeypatch.setattr(trial, "_measure_costs", lambda mesh: COSTS)
-    cache.parent.mkdir()
-    cache.write_bytes(b"\xff\xfe\x00{")
-    assert trial.machine_costs() == COSTS
-
-
-def test_every_machine_has_costs_of_its_own(cache, monkeypatch):
-    for name, seconds in (("a", 1.0), ("b", 2.0)):
-        monkeypatch.setattr(resources, "machine_name", lambda name=name: name)
-        monkeypatch.setattr(
-            trial, "_measure_costs", lambda mesh, s=seconds: COSTS._replace(compile_seconds=s)
-        )
-        assert trial.machine_costs().compile_seconds == seconds
-    monkeypatch.setattr(resources, "machine_name", lambda: "a")
-    assert trial.machine_costs().compile_seconds == 1.0
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(closed_directory, monkeypatch):
-    monkeypatch.setattr(trial, "_measure_costs", lambda mesh: COSTS)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(closed_directory))
-    assert trial.machine_costs() == COSTS and os.listdir(closed_directory) == []
-
-
-def test_a_cache_that_is_a_file_is_done_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "_measure_costs", lambda mesh: COSTS)
-    (tmp_path / "swarmjax").write_text("mine")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert trial.machine_costs() == COSTS and (tmp_path / "swarmjax").read_text() == "mine"
-
-
 def test_a_short_run_tries_and_compiles_nothing(cache, dense):
     with Watch() as watch:
         chunk, why = choose(dense, SHORT)
@@ -286,28 +267,6 @@ def test_a_chunk_that_does_not_fit_is_not_taken(cache, dense, monkeypatch):
     monkeypatch.setattr(trial, "_program", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         choose(make_engine("mlp", images(channels=3)), LONG)
-
-
-def choose_devices(engine, seconds, devices=8):
-    container = engine.recipe.family.contain(())
-    layout = Layout(placement.make_mesh(devices=jax.devices()[:devices]), 4, 1)
-    return trial.choose_devices(engine, container, layout, GENOME, seconds, COSTS)
-
-
-@pytest.fixture
-def timed_devices(monkeypatch):
-    """Trials that take the given seconds by devices instead of being made; those that were made."""
-    made = []
-
-    def set_times(times):
-        def step_seconds(engine, container, layout, genome):
-            made.append((layout.mesh.size, layout.groups * layout.chunks * layout.chunk))
-            return times[layout.mesh.size]
-
-        monkeypatch.setattr(trial, "_step_seconds", step_seconds)
-        return made
-
-    return set_times
 
 
 @pytest.mark.parametrize(("all_", "one", "best"), [(2e-6, 3e-6, 8), (3e-6, 2e-6, 1)])
