@@ -9,7 +9,7 @@ paired differences and its 95 % bootstrap interval; validation is in the JSON as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -20,9 +20,9 @@ from paper import figures
 from paper.intervals import Interval, compare, middle_mean, profile
 from paper.measure import Row, at_least, at_most, need, progress
 from paper.search import Case, Outcome, Search
+from paper.variants import BREEDING, VARIANTS
 from swarmjax import tasks
 from swarmjax.rounds import prepare_jax
-from swarmjax.types import Policy
 
 MEMBERS, STEPS, ROUND = 64, 500, 50
 TASKS = ("spirals", "digits-noisy", "teacher")
@@ -32,16 +32,6 @@ VOTERS = (*TASKS, "digits")
 TOGETHER = 10
 RIVALS = ("random_search", "pbt", "successive_halving")
 OTHERS = ("hyperband", "regularised_evolution", "pb2")
-
-# What breeding is compared with: `pbt` is the same chain without it.
-BREEDING: dict[str, Callable[[], Policy]] = {
-    "genes": lambda: _bred(sj.breed("clone", mates="any")),
-    "average": lambda: _bred(sj.breed("average")),
-    "aligned": lambda: _bred(sj.breed("aligned", mates="any")),
-    "union": lambda: _bred(sj.breed("union", mates="any")),
-    "shrink": lambda: _bred(sj.mutate("shrink")),
-    "perturb": lambda: _bred(sj.mutate("perturb")),
-}
 
 
 def seeds(quick: bool) -> range:
@@ -75,7 +65,7 @@ def searches() -> Row:
     def measure(quick: bool) -> tuple[dict[str, float], Any]:
         need("matplotlib")
         found = {task: _outcomes(task, ("swarm", *RIVALS), seeds(quick)) for task in TASKS}
-        gains = {task: _gains(found[task], "swarm") for task in TASKS}
+        gains = {task: _lost(found[task], "swarm") for task in TASKS}
         values = {f"swarm-random-{task}": gains[task]["random_search"].low for task in TASKS}
         for rival in ("pbt", "successive_halving"):
             against = [gains[task][rival] for task in TASKS]
@@ -89,31 +79,30 @@ def searches() -> Row:
 
 def others() -> Row:
     """The default policy against further ones: a table without bars."""
-
-    def measure(quick: bool) -> tuple[dict[str, float], Any]:
-        raw = {}
-        for task in TASKS:
-            found = _outcomes(task, ("swarm", *OTHERS), seeds(quick))
-            gains = _gains(found, "swarm")
-            for name, gain in gains.items():
-                progress(f"others {task}: swarm over {name} {_shown(gain)}")
-            raw[task] = _record(found, gains)
-        return {}, raw
-
-    return Row(lambda quick: {}, measure)
+    return versus("others", "swarm", OTHERS)
 
 
 def breeding() -> Row:
-    """Ways to breed, with what shrinking alone does: a table, whatever it says."""
+    """Ways to breed, with what shrinking alone does, against PBT: a table, whatever it says."""
+    return versus("breeding", "pbt", BREEDING)
+
+
+def versus(title: str, base: str, names: Iterable[str]) -> Row:
+    """What each of `names` gains over `base` on every task: a table without bars.
+
+    Gained is in the test score of the best network, and in that of the greedy ensemble.
+    """
 
     def measure(quick: bool) -> tuple[dict[str, float], Any]:
         raw = {}
         for task in TASKS:
-            found = _outcomes(task, ("pbt", *BREEDING), seeds(quick))
-            gains = _gains(found, "pbt", reverse=True)
+            found = _outcomes(task, (base, *names), seeds(quick))
+            gains = _gains(found, base)
             for name, gain in gains.items():
-                progress(f"breeding {task}: {name} over pbt {_shown(gain)}")
+                progress(f"{title} {task}: {name} over {base} {_shown(gain)}")
+            together = _gains(found, base, "ensemble")
             raw[task] = _record(found, gains)
+            raw[task]["ensemble_gains"] = {n: gain._asdict() for n, gain in together.items()}
         return {}, raw
 
     return Row(lambda quick: {}, measure)
@@ -140,11 +129,6 @@ def ensembles() -> Row:
     return Row(targets, measure)
 
 
-def _bred(*links: Policy) -> Policy:
-    """PBT with something between exploit and perturb."""
-    return sj.chain(sj.exploit(), sj.allocate.uniform(), *links, sj.perturb())
-
-
 def _outcomes(task: str, names: Iterable[str], wanted: range) -> dict[str, list[Outcome]]:
     return {name: _found(task, name, wanted) for name in names}
 
@@ -153,7 +137,7 @@ def _outcomes(task: str, names: Iterable[str], wanted: range) -> dict[str, list[
 def _found(task: str, name: str, wanted: range) -> list[Outcome]:
     """Searches in swarms of some seeds each, which see other batches than the next swarm."""
     prepare_jax()
-    policy = BREEDING[name]() if name in BREEDING else sj.preset(name)
+    policy = VARIANTS[name]() if name in VARIANTS else sj.preset(name)
     search, found = Search(_case(task), policy), []
     for start in range(0, len(wanted), TOGETHER):
         found += search(wanted[start : start + TOGETHER])
@@ -167,11 +151,16 @@ def _case(task: str) -> Case:
     return case(task)
 
 
-def _gains(found: dict[str, list[Outcome]], ours: str, reverse: bool = False):
-    """What `ours` gains over each other, or with `reverse` each other over `ours`."""
-    mine, others = _of(found[ours], "test"), {k: v for k, v in found.items() if k != ours}
-    sign = -1 if reverse else 1
-    return {name: compare(sign * mine, sign * _of(some, "test")) for name, some in others.items()}
+def _gains(found: dict[str, list[Outcome]], base: str, field: str = "test") -> dict[str, Interval]:
+    """What each other policy gains over `base`."""
+    theirs = _of(found[base], field)
+    return {name: compare(_of(some, field), theirs) for name, some in found.items() if name != base}
+
+
+def _lost(found: dict[str, list[Outcome]], ours: str) -> dict[str, Interval]:
+    """What `ours` gains over each other policy."""
+    mine = _of(found[ours], "test")
+    return {n: compare(mine, _of(some, "test")) for n, some in found.items() if n != ours}
 
 
 def _record(found: dict[str, list[Outcome]], gains: dict[str, Interval]) -> dict[str, Any]:

@@ -1,8 +1,14 @@
-"""The engine's side of a comparison: `python -m paper.side_engine`, spoken to by a Worker."""
+"""The engine's side of a comparison, spoken to by a Worker.
+
+`python -m paper.side_engine [CHUNK DEVICES]`: as the engine decides, or so many networks vmapped
+together on so many devices.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,23 +19,37 @@ from paper.workers import serve
 from swarmjax.frames import first_frame
 from swarmjax.policy import keep
 from swarmjax.rounds import prepare_jax
-from swarmjax.train import LocalTrainer
+from swarmjax.train import Choices, LocalTrainer
+from swarmjax.trial import machine_costs
 
 
-def prepare(**case: Any) -> Callable[..., Any]:
-    """A round of the swarm, whose first one makes the networks and compiles all programs."""
+def prepare(*layout: int, **case: Any) -> Callable[..., Any]:
+    """A round of the swarm, whose first one makes the networks and compiles all programs.
+
+    Args:
+        layout: none, or chunk and devices.
+        case: as in `swarms.make_work`.
+    """
     prepare_jax()
     # Compilation is to be paid, and neither saved nor shared with another process.
     jax.config.update("jax_enable_compilation_cache", False)
-    return rounds(make_work(**case))
+    return rounds(make_work(**case), choices=chosen(*layout) if layout else None)
 
 
-def rounds(work: Work, report: Callable[[str], None] = print) -> Callable[..., Any]:
+def chosen(chunk: int, devices: int) -> Choices:
+    """What is decided of speed for every container, without a trial."""
+    return Choices(machine_costs()._replace(chunk=chunk), devices=devices)
+
+
+def rounds(
+    work: Work, report: Callable[[str], None] = print, choices: Choices | None = None
+) -> Callable[..., Any]:
     """As `prepare`, of a swarm at hand; steps may be changed from round to round."""
     members, budget = len(work.steps), int(work.steps.sum())
     trainer = LocalTrainer(
-        work.recipe, work.task, members=members, budget=budget, seed=SEED, report=report
-    )
+        work.recipe, work.task, members=members, budget=budget, seed=SEED, report=report,
+        choices=choices,
+    )  # fmt: skip
     frame = first_frame(work.recipe, work.task, members, work.genome)
 
     def round(steps: Sequence[int] | np.ndarray = work.steps) -> dict[str, float]:
@@ -43,4 +63,4 @@ def rounds(work: Work, report: Callable[[str], None] = print) -> Callable[..., A
 
 
 if __name__ == "__main__":
-    serve(prepare)
+    serve(partial(prepare, *map(int, sys.argv[1:])))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from paper import bench_search, figures, intervals, known, search, searches, toys
+from paper import bench_search, figures, intervals, known, search, searches, toys, variants
 from swarmjax.allocate import uniform
 
 
@@ -112,12 +112,30 @@ def test_rows_reckon_gains_from_paired_outcomes(monkeypatch, tmp_path):
     nothing, table = searches.others().measure(True)
     assert nothing == {} and set(table["teacher"]["gains"]) == set(searches.OTHERS)
     nothing, table = searches.breeding().measure(True)
-    assert nothing == {} and set(table["teacher"]["gains"]) == set(searches.BREEDING)
+    assert nothing == {} and set(table["teacher"]["gains"]) == set(variants.BREEDING)
 
 
-def test_every_way_to_breed_is_a_policy_of_its_own():
-    names = {make().name for make in searches.BREEDING.values()}
-    assert len(names) == len(searches.BREEDING)
+def test_what_others_gain_over_the_base_is_told_with_its_sign(monkeypatch):
+    worth = {"pbt": 0.5, "genes": 0.75, "shrink": 0.25}
+
+    def outcomes(task, names, wanted):
+        each = lambda score: search.Outcome([score], score, score, score, 1 - score, score, 1)  # noqa: E731
+        return {name: [each(worth[name]) for _ in wanted] for name in names}
+
+    monkeypatch.setattr(searches, "_outcomes", outcomes)
+    bars, table = searches.versus("breeding", "pbt", ("genes", "shrink")).measure(True)
+    assert bars == {} and set(table) == set(searches.TASKS)
+    gains, together = table["teacher"]["gains"], table["teacher"]["ensemble_gains"]
+    assert gains["genes"]["value"] == 0.25 and gains["shrink"]["high"] == -0.25
+    assert together["genes"]["low"] == -0.25 and together["shrink"]["value"] == 0.25
+
+
+def test_every_variant_is_a_policy_of_its_own_and_fits_the_search():
+    policies = [sj.preset("swarm"), sj.preset("pbt"), *(m() for m in variants.VARIANTS.values())]
+    assert len({policy.name for policy in policies}) == len(policies) == len(variants.VARIANTS) + 2
+    # Every link of the default is changed or left out by one of them.
+    for link in ("exploit", "softmax", "perturb"):
+        assert any(link not in make().name for make in variants.VARIANTS.values())
 
 
 def test_the_bars_of_the_benchmark():
