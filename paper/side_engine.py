@@ -33,12 +33,14 @@ def prepare(*layout: int, **case: Any) -> Callable[..., Any]:
     prepare_jax()
     # Compilation is to be paid, and neither saved nor shared with another process.
     jax.config.update("jax_enable_compilation_cache", False)
-    return rounds(make_work(**case), choices=chosen(*layout) if layout else None)
+    work = make_work(**case)
+    return rounds(work, choices=chosen(work, *layout) if layout else None)
 
 
-def chosen(chunk: int, devices: int) -> Choices:
-    """What is decided of speed for every container, without a trial."""
-    return Choices(machine_costs()._replace(chunk=chunk), devices=devices)
+def chosen(work: Work, chunk: int, devices: int) -> Choices:
+    """What is decided of speed, without a trial, for a swarm of a single architecture."""
+    container = work.recipe.family.contain(work.architecture(0))
+    return Choices(machine_costs(), {str(container): chunk}, devices)
 
 
 def rounds(

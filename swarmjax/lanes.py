@@ -8,6 +8,7 @@ whoever shares its lane. A group of several devices splits every batch among the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from swarmjax.space import Choice
 from swarmjax.tasks import Task
 from swarmjax.training import evaluate, measures, probed, step
 from swarmjax.types import Array, Genome, Key
-from swarmjax.watch import Series, watch
+from swarmjax.watch import Series, Wanted, joined, places, watch
 
 # Rows of the table of batches that one call may use; longer grants take several calls.
 DECK = 512
@@ -43,6 +44,7 @@ class Engine(NamedTuple):
         key: the run's member key.
         data: training and validation examples, on every device; from `place_data`.
         decks: `decks(part) -> [DECK, batch]` batches of this round; from `make_deck`.
+        wanted: what is kept of single steps.
     """
 
     recipe: Recipe
@@ -50,6 +52,7 @@ class Engine(NamedTuple):
     key: Key
     data: tuple[Data, Data]
     decks: Callable[[int], Array]
+    wanted: Wanted = Wanted()
 
 
 class Report(NamedTuple):
@@ -63,6 +66,7 @@ class Report(NamedTuple):
         descriptor: `[L, P, C]` as in `Frame`.
         detector: what is remembered of the steps; None within compiled programs.
         flags: alarms of the steps; None as well.
+        shown: what single steps showed; None as well.
     """
 
     loss: Array
@@ -72,6 +76,7 @@ class Report(NamedTuple):
     descriptor: Array
     detector: Any = None
     flags: Any = None
+    shown: Any = None
 
 
 def place_data(data: tuple[Data, Data], mesh: Mesh) -> tuple[Data, Data]:
@@ -128,29 +133,33 @@ def train_cohort(
         members = stacks.take(stack, layout.mesh, rows, near)
         seen = jax.tree.map(lambda values, at=filled: values[at], detector)
         members, report = _run_lane(
-            engine, layout, container, real, members, swarm.birth[filled], genes, granted, seen
+            engine, layout, container, lane, members, swarm.birth[filled], genes, granted, seen
         )
         stack = stacks.put(stack, layout.mesh, rows, members, near)
         reports.append(report)
     return stack, reports
 
 
-def _run_lane(engine, layout, container, real, members, birth, genes, steps, detector):
-    busy = real.reshape(layout.groups, layout.chunks, layout.chunk).any(axis=2)
+def _run_lane(engine, layout, container, lane, members, birth, genes, steps, detector):
+    busy = (lane >= 0).reshape(layout.groups, layout.chunks, layout.chunk).any(axis=2)
     chunks = busy.sum(axis=1).astype(np.int32)
     static = (engine.recipe, engine.task, layout, container)
     shared = (place_data(engine.data, layout.mesh), engine.key)
     parts, reports = max(1, -(-int(steps.max()) // DECK)), []
-    flags = anomaly.silent(*steps.shape)
+    flags, shown, chosen = anomaly.silent(*steps.shape), [], places(engine.wanted.traced, lane)
     for part in range(parts):
         left = np.clip(steps - part * DECK, 0, DECK).astype(np.int32)
         members, report, series = train_lane(
             *static, *shared, engine.decks(part), np.asarray(part + 1 == parts),
             members, birth, genes, left, chunks,
         )  # fmt: skip
-        detector, flags = jax.device_get(watch(detector, flags, series, left))
+        watched = watch(detector, flags, series, left, chosen, engine.wanted.window)
+        detector, flags, *some = jax.device_get(watched)
+        shown.append((*some, time.time_ns(), time.monotonic_ns()))
         reports.append(jax.device_get(report))
-    return members, reduce(_join, reports)._replace(detector=detector, flags=flags)
+    told = joined(shown, int(steps.max()), engine.wanted.window, chosen >= 0)
+    report = reduce(_join, reports)
+    return members, report._replace(detector=detector, flags=flags, shown=told)
 
 
 def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
@@ -177,7 +186,8 @@ def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
         lowered.out_info[2],
     )
     nothing = anomaly.init(*numbers.shape), anomaly.silent(*numbers.shape)
-    watch.lower(*nothing, series, numbers).compile()
+    nobody = places(engine.wanted.traced, numbers - 1)
+    watch.lower(*nothing, series, numbers, nobody, engine.wanted.window).compile()
 
 
 def _join(before: Report, after: Report) -> Report:

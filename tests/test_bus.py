@@ -5,9 +5,9 @@ import sys
 import threading
 import uuid
 
-import brokers
 import pytest
 
+from paper import brokers
 from swarmjax import bus
 from swarmjax.bus import open_bus
 from swarmjax.channels import Address, BusError, parse

@@ -7,7 +7,7 @@ from swarmjax import resources
 def test_a_layout_can_be_asked_for_instead_of_chosen():
     work = swarms.make_work("mlp", members=6, width=8, steps=3)
     told = []
-    round = side_engine.rounds(work, told.append, side_engine.chosen(1, 1))
+    round = side_engine.rounds(work, told.append, side_engine.chosen(work, 1, 1))
     assert round()["valid_loss"] > 0
     assert any("training on 1 of 8 CPU devices" in text for text in told)
     assert any("one after the other" in text for text in told)

@@ -1,4 +1,6 @@
-"""Real servers of message queues for tests, on loopback addresses and free ports."""
+"""Real servers of message queues for tests and benchmarks, on loopback addresses and free ports."""
+
+from __future__ import annotations
 
 import contextlib
 import glob
@@ -10,14 +12,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from paper.measure import ROOT, MissingData
 
 HOW = "install it with `apt-get install rabbitmq-server`; it need not be started"
 
 
-def free_ports(count):
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in held]
     for each in held:
@@ -25,12 +29,16 @@ def free_ports(count):
     return ports
 
 
-def rabbit_script():
-    """RabbitMQ's own script; Debian's command of that name wants root and another user."""
+def rabbit_script() -> str:
+    """RabbitMQ's own script; Debian's command of that name wants root and another user.
+
+    Raises:
+        MissingData: it is not installed.
+    """
     found = sorted(glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"))
     script = found[-1] if found else shutil.which("rabbitmq-server")
     if script is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"RabbitMQ is not installed; {HOW}")
+        raise MissingData(f"RabbitMQ is not installed; {HOW}")
     return script
 
 
@@ -38,6 +46,7 @@ class RabbitMQ:
     """A server in a folder of its own, whose messages outlive being killed."""
 
     def __init__(self, folder: Path, config: str = ""):
+        """Starts the server; `config` is appended to its own, TLS_PORT replaced by a free port."""
         self._folder, self._script = folder, rabbit_script()
         self.port, distribution, self._epmd, self.tls_port = free_ports(4)
         config = config.replace("TLS_PORT", str(self.tls_port))
@@ -58,10 +67,12 @@ class RabbitMQ:
         self.start()
 
     @property
-    def url(self):
+    def url(self) -> str:
+        """Where it is, with its usual user."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
-    def start(self):
+    def start(self) -> None:
+        """Starts the server, and waits until it answers."""
         with open(self._folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
                 [self._script], env=self._environment, stdout=log, stderr=log,
@@ -79,13 +90,15 @@ class RabbitMQ:
         self.kill()
         raise RuntimeError((self._folder / "server.log").read_text()[-2000:])
 
-    def kill(self):
+    def kill(self) -> None:
         """As kill -9 does it."""
+        assert self._process is not None, "it was started"
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def close(self):
+    def close(self) -> None:
+        """Ends the server and whatever it started."""
         self.kill()
         # The port mapper is a process of its own, which stays.
         epmd, until = shutil.which("epmd"), time.monotonic() + 10
@@ -98,12 +111,15 @@ class RabbitMQ:
 
 
 @contextlib.contextmanager
-def mock_kafka():
+def mock_kafka() -> Iterator[str]:
     """The URL of librdkafka's mock cluster in a process of its own.
 
     It speaks Kafka's protocol, but is no broker: it keeps about 5 MB of a topic, in memory.
     """
-    process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "paper.brokers"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None, "it was asked for"
     try:
         ready, _, _ = select.select([process.stdout], [], [], 60)
         assert ready, "the mock cluster does not start"
