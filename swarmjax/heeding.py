@@ -143,7 +143,10 @@ def _turn(coming: Coming, asked: Turn) -> Heeded:
 
 
 def _add(coming: Coming, asked: Add) -> Heeded:
-    slots = coming.room(asked.count)
+    members = len(coming.frame.alive)
+    nodes = range(members - coming.scene.nodes, members)
+    # What a node is can only be changed where it runs.
+    slots = coming.room(asked.count, nodes)
     coming.draw()
     for slot in slots:
         coming.take(slot, "gives way to a fresh network")
@@ -153,8 +156,22 @@ def _add(coming: Coming, asked: Add) -> Heeded:
 
 
 def _target(coming: Coming, into: Member | None, parents: tuple[int, ...]) -> int:
-    slot = coming.room(1, parents)[0] if into is None else into.slot
+    strangers = _strangers(coming, parents[0])
+    slot = coming.room(1, [*parents, *strangers])[0] if into is None else into.slot
+    if slot in strangers:
+        raise InputError(f"nodes {parents[0]} and {slot} are of different architectures")
     return coming.take(slot, "gives way to a child")
+
+
+def _strangers(coming: Coming, parent: int) -> list[int]:
+    """Slots that cannot take over its weights: of another kind, or nodes of another size."""
+    scene, sizes = coming.scene, coming.frame.parameters
+    return [
+        slot
+        for slot in range(len(sizes))
+        if scene.is_node(slot) != scene.is_node(parent)
+        or (scene.is_node(slot) and sizes[slot] != sizes[parent])
+    ]
 
 
 def _short(value: object) -> str:

@@ -69,6 +69,7 @@ def described(setup: Setup) -> dict[str, Any]:
         "model": setup.model,
         "metric": main_metric(setup.task),
         "batch": setup.task.batch,
+        "nodes": experiment.nodes,
         "devices": [str(device) for device in jax.local_devices()],
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},

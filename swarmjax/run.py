@@ -116,6 +116,7 @@ class _Loop:
         self._helm = Helm(
             writer.ledger, setup.recipe.space, setup.dials, resizes, setup.experiment.seed,
             setup.goal, tell=partial(self._event, "steered"), announce=self._announce,
+            nodes=setup.experiment.nodes,
         )  # fmt: skip
 
     def run(self) -> Result:

@@ -25,6 +25,8 @@ class Scene(NamedTuple):
         resizes: whether weights can be fitted to another structure.
         birth: `[N]` birth number of the network in each slot; empty before the first round.
         alive: `[N]` bool.
+        nodes: how many of the slots, the last ones, are training nodes: no weights go between them
+            and the others.
     """
 
     space: Space
@@ -32,6 +34,11 @@ class Scene(NamedTuple):
     resizes: bool
     birth: np.ndarray
     alive: np.ndarray
+    nodes: int = 0
+
+    def is_node(self, slot: int) -> bool:
+        """Whether a training node has the slot."""
+        return slot >= len(self.birth) - self.nodes
 
 
 def operators(resizes: bool) -> tuple[str, ...]:
@@ -54,6 +61,15 @@ def check(directive: Directive, scene: Scene) -> None:
             raise InputError(f"member {one.slot} cannot be bred with itself; clone it")
         case Clone(member=one, into=target) | Breed(member=one, into=target) if one == target:
             raise InputError(f"member {one.slot} cannot take its own slot")
+        case Breed(member=one, mate=other) if scene.is_node(one.slot) or scene.is_node(other.slot):
+            raise InputError("nodes cannot be bred, their networks are not held here; clone one")
+        case (
+            Clone(member=one, into=Member() as target) | Breed(member=one, into=Member() as target)
+        ) if scene.is_node(one.slot) != scene.is_node(target.slot):
+            raise InputError(
+                f"of members {one.slot} and {target.slot} one is a node, and no weights go between "
+                "nodes and others; set its genes instead"
+            )
         case Set(genes=genes):
             _check_set(genes, scene)
         case Add(genes=genes):

@@ -115,7 +115,8 @@ class Reader:
         path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
         columns = pq.read_table(path, columns=["birth", "alive"])
         birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
-        return Scene(self.space, dials, known["resizes"], birth, alive)
+        nodes = int(self.config.get("nodes", 0))
+        return Scene(self.space, dials, known["resizes"], birth, alive, nodes)
 
     def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The best network so far: parameter path -> array, and its genes and scores.

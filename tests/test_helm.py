@@ -27,7 +27,7 @@ POLICY = sj.chain(sj.exploit(0.25), sj.allocate.uniform())
 class Run:
     """A swarm without networks under a helm: policies, Plans and births are real."""
 
-    def __init__(self, frames, members=4, resizes=True, policy=POLICY):
+    def __init__(self, frames, members=4, resizes=True, policy=POLICY, nodes=0):
         self.database = sqlite3.connect(":memory:", check_same_thread=False)
         self.database.executescript(ledger.TABLE)
         self.told, self.states, self.policy = [], [], policy
@@ -37,6 +37,7 @@ class Run:
         self.helm = Helm(
             Ledger(self.database, threading.Lock()), frame.space, DIALS, resizes, 3, None,
             tell=lambda text, member: self.told.append((text, member)), announce=self.states.append,
+            nodes=nodes,
         )  # fmt: skip
 
     def ask(self, *directives, who="ada"):
@@ -171,6 +172,22 @@ def test_a_clone_goes_where_it_is_told_or_to_the_dead_or_the_worst(run):
     assert told[1] == "it starts in slot 2; slot 2 holds network 5 now"
     assert told[2] == "it starts in slot 3; slot 3 holds network 6 now"
     assert run.plan.parent[3] == 2
+
+
+def test_clones_of_nodes_go_to_nodes_of_their_size_and_those_of_others_to_others(frames):
+    run = Run(frames, members=6, policy=sj.allocate.uniform(), nodes=3)
+    run.frame.parameters[5] = 7
+    # Slot 2 is the worst of the vectorised, 4 of the nodes of the size of 3.
+    run.ask(s.Clone(member(0)), s.Clone(member(3)), s.Clone(member(3), member(5)), s.Add(1))
+    run.round()
+    clone, node, refused, added = run.rows().values()
+    assert "slot 2" in clone.told and "slot 4" in node.told
+    assert (refused.state, refused.told) == (
+        "refused", "nodes 3 and 5 are of different architectures"
+    )  # fmt: skip
+    assert added.state == "applied" and run.plan.fresh.tolist().index(True) == 1
+    # What was refused leaves nothing behind.
+    assert run.frame.birth[5] == 5
 
 
 def test_there_is_no_room_in_the_slots_of_the_best_and_of_the_pinned(run):

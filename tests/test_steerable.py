@@ -19,6 +19,9 @@ SCENE = steerable.Scene(
     SPACE, {"goal.accuracy": Dial(0.7, -10.0, 10.0)}, True,
     birth=np.array([0, 9, 2, 3]), alive=np.array([True, True, True, False]),
 )  # fmt: skip
+# The last two slots are nodes.
+MIXED = SCENE._replace(nodes=2, alive=np.ones(4, bool))
+NODE, ANOTHER = Member(2, 2), Member(3, 3)
 ONE, OTHER, DEAD = Member(0, 0), Member(1, 9), Member(3, 3)
 RIGID, EMPTY = SCENE._replace(resizes=False), SCENE._replace(birth=np.array([]), alive=np.array([]))
 
@@ -89,3 +92,26 @@ def test_before_the_first_round_nobody_can_be_named(directive):
 def test_options_become_their_index():
     raw = steerable.raw_genes(SPACE, {"activation": "tanh", "width": 16, "learning_rate": 0.01})
     assert raw == {"activation": 1.0, "width": 0.0, "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize(
+    "directive", [s.Clone(NODE, ANOTHER), s.Clone(ONE, OTHER), s.Clone(NODE), s.Kill(NODE)]
+)
+def test_within_nodes_and_within_the_others_weights_go_as_ever(directive):
+    steerable.check(directive, MIXED)
+
+
+@pytest.mark.parametrize(
+    ("directive", "reason"),
+    [
+        (s.Clone(ONE, NODE), "of members 0 and 2 one is a node, and no weights go between"),
+        (s.Clone(NODE, ONE), "of members 2 and 0 one is a node"),
+        (s.Breed(ONE, OTHER, into=NODE), "of members 0 and 2 one is a node"),
+        (s.Breed(NODE, ANOTHER), "nodes cannot be bred"),
+        (s.Breed(ONE, NODE), "nodes cannot be bred"),
+        (s.Breed(NODE, ONE), "nodes cannot be bred"),
+    ],
+)
+def test_no_weights_go_between_nodes_and_others(directive, reason):
+    with pytest.raises(InputError, match=reason):
+        steerable.check(directive, MIXED)
