@@ -41,7 +41,6 @@ class Helm:
         goal: by which the worst give way; `fitness.default` where it is None.
         tell: told in words what was done, and on which member.
         announce: told the run's state when it is paused and when it goes on.
-        leaving: whether the process is to end, however long the run is paused.
         nodes: as in `Scene`.
     """
 
@@ -56,13 +55,12 @@ class Helm:
         *,
         tell: Tell,
         announce: Callable[[str], None],
-        leaving: Callable[[], bool] = lambda: False,
         nodes: int = 0,
     ):
         nobody = np.zeros(0, int)
         self._scene = Scene(space, dials, resizes, nobody, nobody.astype(bool), nodes)
         self._ledger, self._seed, self._goal = ledger, seed, goal or fitness.default
-        self._tell, self._announce, self._leaving = tell, announce, leaving
+        self._tell, self._announce = tell, announce
         self._standing: Standing | None = None
         self._coming: Coming | None = None
         # Never taken twice, even where the ledger could not be written to.
@@ -79,7 +77,7 @@ class Helm:
         for slot in standing.expire(frame):
             self._tell(f"what was asked for member {slot} ended with its network", slot)
         self._take(frame)
-        while self.paused and not self.stopped and not self._leaving():
+        while self.paused and not self.stopped:
             time.sleep(_PATIENCE)
             self._take(frame)
         going = not self.stopped or int(frame.round) == 0
@@ -122,16 +120,6 @@ class Helm:
         self._asked.clear()
         self._heeded.clear()
 
-    def orders(self) -> dict[str, Any]:
-        """What holds from round to round, as arrays; nothing before anything was heard."""
-        return {} if self._standing is None else vars(self._standing)
-
-    def take_over(self, orders: Mapping[str, Any]) -> None:
-        """Lets hold what `orders` of an earlier helm told."""
-        if orders:
-            self._standing = Standing(len(orders["birth"]), orders["dials"])
-            vars(self._standing).update(orders)
-
     def _begin(self, frame: Frame) -> Standing:
         if self._standing is None:
             self._standing = Standing(len(frame.alive), at_rest(self._scene.dials))
@@ -144,7 +132,7 @@ class Helm:
 
     def _take(self, frame: Frame) -> None:
         """Takes what waits: what concerns the whole run is done at once, the rest in the round."""
-        for entry in self._ledger.waiting(int(frame.round) + 1):
+        for entry in self._ledger.waiting():
             if entry.id not in self._taken:
                 self._taken.add(entry.id)
                 self._tried(entry, frame, lambda entry=entry: self._sort(entry, frame))
