@@ -16,7 +16,9 @@ FOLDER = ROOT / "paper" / "results"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
 
-def searches(found: dict[str, dict[str, list[Any]]], quick: bool) -> list[Path]:
+def searches(
+    found: dict[str, dict[str, list[Any]]], quick: bool, folder: Path | None = None
+) -> list[Path]:
     """Best validation score by member-steps, and profiles of test scores; a column a task."""
     figure, axes = _grid(len(found), 4 * len(found), 6.5)
     for column, (task, outcomes) in enumerate(found.items()):
@@ -26,16 +28,19 @@ def searches(found: dict[str, dict[str, list[Any]]], quick: bool) -> list[Path]:
     axes[0, 0].set_ylabel("best validation accuracy")
     axes[1, 0].set_ylabel("share of seeds at or above")
     seeds = len(next(iter(next(iter(found.values())).values())))
-    return _finish(figure, "search", f"64 networks, {seeds} seeds", 1, quick)
+    return _finish(figure, "search", f"64 networks, {seeds} seeds", 1, quick, folder)
 
 
-def regrets(tasks: dict[str, dict[str, Any]], budget: int, quick: bool) -> list[Path]:
+def regrets(
+    tasks: dict[str, dict[str, Any]], budget: int, quick: bool, folder: Path | None = None
+) -> list[Path]:
     """Regret on LCBench over the epochs spent, and at the end with intervals; a column a task.
 
     Args:
         tasks: title -> `regret_curve` and `regret` by policy, each with `value`, `low`, `high`.
         budget: epochs of a search.
         quick: told in the title and the files' names.
+        folder: of the files; where results are kept unless given.
     """
     figure, axes = _grid(len(tasks), 3.6 * len(tasks), 8)
     for column, (title, told) in enumerate(tasks.items()):
@@ -45,7 +50,7 @@ def regrets(tasks: dict[str, dict[str, Any]], budget: int, quick: bool) -> list[
         if column:
             axes[1, column].set_yticklabels([])
     axes[0, 0].set_ylabel("regret of validation accuracy, points")
-    return _finish(figure, "lcbench", "LCBench surrogate", 2, quick)
+    return _finish(figure, "lcbench", "LCBench surrogate", 2, quick, folder)
 
 
 def _grid(columns: int, width: float, height: float) -> tuple[Any, np.ndarray]:
@@ -58,7 +63,9 @@ def _grid(columns: int, width: float, height: float) -> tuple[Any, np.ndarray]:
     return plt.subplots(2, columns, figsize=(width, height), squeeze=False)
 
 
-def _finish(figure: Any, name: str, title: str, rows: int, quick: bool) -> list[Path]:
+def _finish(
+    figure: Any, name: str, title: str, rows: int, quick: bool, folder: Path | None
+) -> list[Path]:
     """Writes a figure, with a legend of so many rows below it for what its first axis shows."""
     from matplotlib import pyplot as plt
 
@@ -67,7 +74,8 @@ def _finish(figure: Any, name: str, title: str, rows: int, quick: bool) -> list[
     figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False)
     figure.suptitle(f"{title}{', quick' if quick else ''}")
     figure.tight_layout(rect=(0, 0.03 + 0.02 * rows, 1, 1))
-    paths = [FOLDER / f"{name}{'-quick' if quick else ''}.{kind}" for kind in ("svg", "png")]
+    stem = (folder or FOLDER) / f"{name}{'-quick' if quick else ''}"
+    paths = [stem.with_suffix(f".{kind}") for kind in ("svg", "png")]
     for path in paths:
         figure.savefig(path, dpi=150)
         progress(f"figure {path}")

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psutil
+
 from paper.measure import ROOT, median, progress
 
 # `prepare(**case) -> round`, and `round(**arguments) -> what it found`, fit for JSON.
@@ -64,6 +66,10 @@ class Worker:
         """`send` and `receive`."""
         self.send(**request)
         return self.receive()
+
+    def memory(self) -> int:
+        """Bytes of memory that the process holds now."""
+        return psutil.Process(self._process.pid).memory_info().rss
 
     def _failure(self) -> WorkerError:
         self._process.wait()

@@ -1,0 +1,97 @@
+"""The whole paper: `python -m paper.reproduce [--quick] [--only STAGE ...] [--out FOLDER]`.
+
+Runs every benchmark, each in a process of its own, then draws the figures, fills the text and makes
+the PDF. `--only text` makes the PDF of what is in the results folder. A quick reproduction measures
+a part of the rows with few seeds and repeats; its PDF says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from paper import document, facts
+from paper.measure import ROOT, MissingPeer, progress
+
+TEXT = "text"
+
+
+class Stage(NamedTuple):
+    """A benchmark of the paper.
+
+    Attributes:
+        rows: that a quick reproduction measures; all others are left out of it.
+        minutes: that the benchmark may take, and its quick part.
+    """
+
+    rows: tuple[str, ...]
+    minutes: tuple[int, int]
+
+
+STAGES: dict[str, Stage] = {
+    "engine": Stage(("balance", "pareto", "loops", "cnn"), (120, 5)),
+    "search": Stage(("toy", "quadratic", "searches", "ensembles", "anomalies"), (240, 6)),
+    "ablations": Stage(("links",), (300, 4)),
+    "scaling": Stage(("policies", "telemetry"), (30, 3)),
+}
+
+
+def main(arguments: Sequence[str] | None = None, stages: Mapping[str, Stage] = STAGES) -> int:
+    """The command; 0 where every stage was measured and the PDF was made, whatever the bars say."""
+    options = parse(arguments, stages)
+    results = options.results or options.out / "results"
+    wanted = [name for name in options.only or stages if name != TEXT]
+    began, failed = time.perf_counter(), []
+    for number, name in enumerate(wanted, 1):
+        progress(f"stage {number} of {len(wanted)}: {name}")
+        if not run(name, stages[name], options.quick, results):
+            failed.append(name)
+    try:
+        document.make(facts.read(results), options.out)
+    except MissingPeer as missing:
+        progress(f"no PDF: {missing} is not installed; pip install '.[paper]'")
+        failed.append(TEXT)
+    for name in failed:
+        progress(f"stage {name} failed")
+    progress(f"took {(time.perf_counter() - began) / 60:.0f} minutes")
+    return 1 if failed else 0
+
+
+def parse(arguments: Sequence[str] | None, stages: Mapping[str, Stage]) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m paper.reproduce")
+    parser.add_argument("--quick", action="store_true", help="few rows, seeds and repeats")
+    parser.add_argument(
+        "--only", nargs="+", choices=[*stages, TEXT], metavar="STAGE",
+        help=f"{', '.join(stages)}, or {TEXT} for the PDF alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "paper" / "build", help="folder of the PDF"
+    )
+    parser.add_argument("--results", type=Path, help="folder of the JSON; default in --out")
+    return parser.parse_args(arguments)
+
+
+def run(name: str, stage: Stage, quick: bool, results: Path) -> bool:
+    """Whether the benchmark ended in time and left its record; a missed bar is a result too."""
+    out = results / f"{name}-{'quick' if quick else 'full'}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    command = [sys.executable, "-m", f"paper.bench_{name}", "--out", str(out)]
+    command += ["--quick", "--only", *stage.rows] if quick else []
+    limit = 60 * stage.minutes[quick]
+    try:
+        subprocess.run(command, cwd=ROOT, timeout=limit)
+    except subprocess.TimeoutExpired:
+        progress(f"{name} was stopped after {stage.minutes[quick]} minutes")
+        return False
+    return out.exists()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
