@@ -87,6 +87,11 @@ class Row(NamedTuple):
 class MissingPeer(Exception):
     """What this row compares with is not installed."""
 
+    @property
+    def advice(self) -> str:
+        """What a person may do about it, or why nothing."""
+        return "install '.[bench]'"
+
 
 class MissingData(Exception):
     """What this row measures on is not there; the message says what to do."""
@@ -116,7 +121,7 @@ def measure_row(row: Row, quick: bool) -> tuple[list[Bar], dict[str, Any]]:
     try:
         values, raw = row.measure(quick)
     except MissingPeer as missing:
-        reason = "skipped (install '.[bench]')"
+        reason = f"skipped ({missing.advice})"
         progress(f"not installed: {missing}")
     except MissingData as missing:
         reason = f"not measured: {missing}"
