@@ -30,9 +30,9 @@ class Options:
         members: networks alive at a time.
         budget: training steps of all members together.
         model: a built-in family of networks: mlp, cnn or transformer.
-        policy: a preset: swarm, pbt, random_search, grid_search, successive_halving, hyperband, pb2
-            or regularised_evolution.
-        goal: what the preset maximises, such as 'accuracy=0.7, efficiency=0.3' or
+        policy: a preset (swarm, pbt, random_search, grid_search, successive_halving, hyperband, pb2
+            or regularised_evolution), or a chain such as 'tournament(size=3), rank, resample'.
+        goal: what the policy maximises, such as 'accuracy=0.7, efficiency=0.3' or
             'pareto(accuracy=1, parameters=-1)', with limits after it, such as ', parameters<=1e5'.
         directory: where the run is stored.
         seed: of everything random.
@@ -43,7 +43,7 @@ class Options:
     budget: Annotated[int | None, _option("INT", _by_model(1))] = None
     model: Annotated[str | None, _option("NAME", "mlp; for the task text transformer")] = None
     policy: Annotated[str | None, _option("NAME", Experiment.policy)] = None
-    goal: Annotated[str | None, _option("GOAL", "the preset's own")] = None
+    goal: Annotated[str | None, _option("GOAL", "the policy's own")] = None
     directory: Annotated[Path | None, _option("DIR", "a new one below runs")] = None
     seed: Annotated[int | None, _option("INT", Experiment.seed)] = None
     dashboard: bool = False

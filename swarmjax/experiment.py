@@ -16,8 +16,8 @@ from swarmjax.bus import open_bus
 from swarmjax.dials import Dial
 from swarmjax.fitness import Goal
 from swarmjax.goals import parse_goal
+from swarmjax.links import parse_policy
 from swarmjax.members import Recipe
-from swarmjax.presets import preset
 from swarmjax.rehearse import rehearse
 from swarmjax.space import Space
 from swarmjax.tasks import TASKS, Task
@@ -37,10 +37,10 @@ class Experiment:
             is "transformer" where targets are next tokens, else "mlp".
         optimizer: `optimizer(genes) -> optax transformation` from traced numbers; None for the
             built-in one, which reads learning_rate, weight_decay, momentum and optimizer.
-        policy: the policy or the name of a preset.
-        goal: what the preset maximises, or a text of it as `goals.parse_goal` reads; None for the
-            preset's own. The best network is kept by validation accuracy or loss all the same, but
-            within the limits of the goal as long as anyone keeps them.
+        policy: the policy, the name of a preset, or a chain as `links.parse_policy` reads it.
+        goal: what a policy given as text maximises, or a text of it as `goals.parse_goal` reads;
+            None for its own. The best network is kept by validation accuracy or loss all the same,
+            but within the limits of the goal as long as anyone keeps them.
         members: networks alive at a time.
         budget: training steps of all members together.
         round_steps: mean steps of a member in a round.
@@ -166,9 +166,11 @@ def _space(experiment: Experiment, model: Callable[..., Any] | str) -> Space:
 
 def _policy(policy: Policy | str, goal: Goal | None) -> Policy:
     if isinstance(policy, str):
-        return preset(policy, goal)
+        return parse_policy(policy, goal)
     if goal is not None:
-        raise InputError("goal is for presets; give it to the policies, as in sj.exploit(goal=...)")
+        raise InputError(
+            "goal is for policies given as text; give it to the links, as in sj.exploit(goal=...)"
+        )
     return policy
 
 

@@ -31,7 +31,7 @@ def test_help_tells_the_defaults_that_a_run_has(wide, capsys):
         a, b, c = (f"{getattr(experiment, name):,}" for experiment in (usual, cnn, words))
         assert f"(default: {a}; cnn {b}, transformer {c})" in text
     assert f"(default: {usual.policy})" in text and f"(default: {usual.seed})" in text
-    assert "(default: a new one below runs)" in text and "(default: the preset's own)" in text
+    assert "(default: a new one below runs)" in text and "(default: the policy's own)" in text
     assert "None" not in text
 
 

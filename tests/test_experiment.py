@@ -43,7 +43,7 @@ def task():
         ({"goal": "fastest"}, "goal 'fastest' cannot be read"),
         ({"goal": "valid_f1=1"}, "policy exploit.* fails.*needs valid_f1"),
         ({"goal": "accuracy=1", "policy": "grid_search"}, "grid_search looks at no goal"),
-        ({"goal": "accuracy=1", "policy": sj.exploit()}, "goal is for presets; give it to the pol"),
+        ({"goal": "accuracy=1", "policy": sj.exploit()}, "goal is for policies given as text"),
         ({"space": {"learning_rate": 1}}, "space must be a Space, got dict"),
         ({"optimizer": 3}, "optimizer must be callable, got int"),
     ],

@@ -37,7 +37,7 @@ LAYERS = (
     {"goals", "node_trainer", "halving", "projection", "healing", "strain", "diversity", "evolve"},
     {"stacks", "training", "watch", "coming"},
     {"population", "telemetry", "store", "checkpoint", "presets", "heeding"},
-    {"lanes", "progress", "helm", "stored"},
+    {"lanes", "progress", "helm", "stored", "links"},
     {"capacity", "frames", "trial"},
     {"pace"},
     {"train"},
