@@ -9,7 +9,6 @@ from swarmjax.links import LINKS, parse_policy
 from swarmjax.presets import PRESETS
 from swarmjax.types import InputError
 
-
 # Links with a setting that must be given.
 NEEDY = {"optuna_sampler", "niches", "lineage_cap", "proportional"}
 
