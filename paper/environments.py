@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,7 @@ def python_of(
     Raises:
         NoEnvironment: it cannot be made.
     """
-    wanted = requirements[name]
-    folder = (root or cache_directory() / "peers") / f"{name}-{_mark(wanted)}"
+    wanted, folder = requirements[name], _folder(name, requirements, root)
     python = folder / "bin" / "python"
     if not (folder / "versions.json").exists():
         progress(f"environment {name}: installing {', '.join(wanted)}")
@@ -70,15 +70,25 @@ def python_of(
     return python
 
 
-def versions_of(python: Path) -> dict[str, str]:
-    """Name -> version of every package beside an interpreter that `python_of` returned."""
-    found = json.loads((python.parents[1] / "versions.json").read_text())
-    return {package["name"]: package["version"] for package in found}
+def versions_of(
+    name: str,
+    requirements: Mapping[str, Sequence[str]] = REQUIREMENTS,
+    root: Path | None = None,
+) -> dict[str, str]:
+    """Version of every package that was asked for; none where the environment is not there."""
+    file = _folder(name, requirements, root) / "versions.json"
+    if not file.exists():
+        return {}
+    asked = {re.split(r"[^\w-]", wanted)[0] for wanted in requirements[name]}
+    found = {package["name"]: package["version"] for package in json.loads(file.read_text())}
+    return {package: version for package, version in found.items() if package in asked}
 
 
-def _mark(wanted: Sequence[str]) -> str:
-    """Changes with what is wanted, and with the version of Python."""
-    return hashlib.sha256(repr((sys.version_info[:2], wanted)).encode()).hexdigest()[:12]
+def _folder(name: str, requirements: Mapping[str, Sequence[str]], root: Path | None) -> Path:
+    """Another one for other requirements, and for another version of Python."""
+    told = repr((sys.version_info[:2], tuple(requirements[name])))
+    mark = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return (root or cache_directory() / "peers") / f"{name}-{mark}"
 
 
 def _run(*command: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paper import peers, peers_figures
-from paper.environments import NoEnvironment
+from paper.environments import NoEnvironment, versions_of
 from paper.measure import Row, at_least, median, need, progress
 from paper.peers import SIDES, Case, Trial
 from paper.peers_process import PeerError
@@ -205,7 +205,9 @@ def sweep(name: str, label: str, cases: Mapping[int, Case]) -> Row:
 
 
 def _record(case: Case, found: Found) -> dict[str, Any]:
-    return {"case": case._asdict(), **found.record()}
+    used = {name for side in found.trials if (name := SIDES[side].environment)}
+    versions = {name: versions_of(name) for name in sorted(used)}
+    return {"case": case._asdict(), "versions": versions, **found.record()}
 
 
 def rows() -> dict[str, Row]:

@@ -4,6 +4,7 @@ import sys
 import textwrap
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -252,12 +253,14 @@ def test_an_environment_is_made_once_and_made_again_when_it_was_cut_off(tmp_path
     def install(*command):
         ran.append(command)
         if "venv" in command:
-            (tmp_path / command[-1]).mkdir()
-        return '[{"name": "torch", "version": "2.0"}]'
+            Path(command[-1]).mkdir()
+        return '[{"name": "ray", "version": "2.1"}, {"name": "pip", "version": "9"}]'
 
     monkeypatch.setattr(environments, "_run", install)
-    folder = tmp_path / f"ray-{environments._mark(WANTED['ray'])}"
-    folder.mkdir()
+    assert environments.versions_of("ray", WANTED, tmp_path) == {}
+    folder = environments.python_of("ray", WANTED, tmp_path).parents[1]
+    (folder / "versions.json").unlink()
+    ran.clear()
     (folder / "half").touch()
     for _ in range(2):
         python = environments.python_of("ray", WANTED, tmp_path)
@@ -265,8 +268,9 @@ def test_an_environment_is_made_once_and_made_again_when_it_was_cut_off(tmp_path
         assert len(ran) == 3
     assert ran[1] == (str(python), "-m", "pip", "install", "--quiet", "ray==2")
     assert not (folder / "half").exists()
-    assert environments.versions_of(python) == {"torch": "2.0"}
-    assert environments._mark(("ray==3",)) != environments._mark(("ray==2",))
+    assert environments.versions_of("ray", WANTED, tmp_path) == {"ray": "2.1"}
+    other = environments.python_of("ray", {"ray": ("ray==3",)}, tmp_path)
+    assert other != python
 
 
 def test_an_environment_that_cannot_be_made_is_told_in_a_line(tmp_path, monkeypatch, capsys):
