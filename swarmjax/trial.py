@@ -22,7 +22,7 @@ from swarmjax.cohorts import UPDATE, Costs
 from swarmjax.members import Recipe, new_member, new_members
 from swarmjax.mlp import Box, mlp
 from swarmjax.placement import Layout
-from swarmjax.space import Space, choice, log_uniform, structure
+from swarmjax.space import Choice, Space, choice, log_uniform, structure
 from swarmjax.types import Genome
 
 # Chunks worth trying: 1 walks through members one by one. Among those from 8 on the result is the
@@ -71,6 +71,8 @@ def choose_chunk(
         costs: of the machine.
     """
     platform = layout.mesh.devices.flat[0].platform
+    if platform == "cpu" and _scatters(engine.recipe):
+        return 1, "an architecture of its own for few networks each: one by one"
     chunks = CHUNKS.get(platform, _ON_ACCELERATORS)
     name = "chunk " + _fingerprint(engine, container, genome)
     if known := _known(name, chunks):
@@ -136,6 +138,18 @@ def _fastest(
     machine.keep(name, best)
     times = ", ".join(f"{option}: {1e6 * t:.0f}" for option, t in each.items())
     return best, f"tried, microseconds a network's step by {by}: {times}"
+
+
+def _scatters(recipe: Recipe) -> bool:
+    """Whether members are spread over many programs, whose chunks would seldom be full.
+
+    So it is where networks are not padded and their sizes differ. It does not depend on how many
+    there are, as no member's result may.
+    """
+    sizes = [
+        len(g.options) for _, g in recipe.space.genes if isinstance(g, Choice) and g.structural
+    ]
+    return recipe.family.layers is None and max(sizes, default=1) > 1
 
 
 def _convolves(engine: lanes.Engine, container: Any, genome: Genome) -> bool:

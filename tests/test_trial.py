@@ -215,6 +215,29 @@ def test_a_short_run_tries_and_compiles_nothing(cache, dense):
     assert watch.programs == Programs() and not cache.exists()
 
 
+class Sized(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1))))
+
+
+@pytest.mark.parametrize(("widths", "chunk"), [((4,), 8), ((4, 8), 1)])
+def test_modules_of_several_sizes_run_one_by_one_since_chunks_would_not_fill(
+    cache, timed, widths, chunk
+):
+    space = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), width=sj.structure(*widths))
+    task = images()
+    recipe = Recipe(space, flax_family(space, Sized, task.train.x[:1]), optimizers.for_space(space))
+    engine = make_engine("mlp", task)._replace(recipe=recipe)
+    container = recipe.family.contain((("width", 4),))
+    timed({1: 2.0, 8: 1.0, 32: 3.0})
+    for seconds in (SHORT, LONG):
+        found = trial.choose_chunk(engine, container, LAYOUT, space.draw(0, 6), seconds, COSTS)
+        assert found[0] == chunk
+
+
 def test_a_long_run_takes_the_fastest_and_remembers_it(cache, dense, timed):
     made = timed({1: 5e-6, 8: 3e-6, 32: 2e-6})
     chunk, why = choose(dense, LONG)
