@@ -242,6 +242,8 @@ def test_figures_are_drawn_whatever_is_missing(tmp_path):
     names = ["peers-members-quick.svg", "peers-members-quick.png", "peers-spirals.svg"]
     assert [path.name for path in paths] == [*names, "peers-spirals.png"]
     assert all(path.stat().st_size > 5000 for path in paths)
+    looks = [tuple(style.values()) for style in peers_figures.STYLES.values()]
+    assert len(set(looks)) == len(looks) == len(peers.SIDES)
 
 
 WANTED = {"ray": ("ray==2",)}
