@@ -5,6 +5,7 @@ import textwrap
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from paper import (
     environments,
     peer_jax,
     peer_protocol,
+    peer_swarmjax,
     peers,
     peers_figures,
     peers_rows,
@@ -288,9 +290,9 @@ def test_an_environment_that_cannot_be_made_is_told_in_a_line(tmp_path, monkeypa
     assert "known: evosax, optuna, ray, syne" in capsys.readouterr().out
 
 
-def written(tmp_path, steps=20, searches=2):
+def written(tmp_path, steps=20, searches=2, space=None):
     tmp_path.mkdir(exist_ok=True)
-    case = Case("digits", peers.mixed(), 4, steps, 10)
+    case = Case("digits", space or peers.mixed(), 4, steps, 10)
     return peers.write_experiment(tmp_path, case, 0, searches)
 
 
@@ -369,6 +371,29 @@ def ours(name, layers, data, rows):
     for batch in rows:
         layers, state = step(layers, state, data.x[batch], data.y[batch])
     return layers
+
+
+def test_our_program_reports_every_round(tmp_path):
+    file = written(tmp_path, space=peers.mlps(8) | {"optimizer": ["choice", "sgd", "adam"]})
+    experiment, told = peer_protocol.read(str(file)), []
+    space = peer_swarmjax.space_of(experiment)
+    assert space["width"].options == (8,)
+    assert space["optimizer"].options == ("sgd", "adam")
+    listening = SimpleNamespace(tell=lambda steps, valid: told.append((steps, valid)))
+    display = peer_swarmjax.Told(listening)
+    test = peer_swarmjax.search(experiment, space, "pbt", display, 0)
+    assert sum(steps for steps, _ in told) == experiment.budget
+    assert [steps for steps, _ in told[:2]] == [40, 40]
+    assert [valid for _, valid in told] == sorted(valid for _, valid in told)
+    assert 0.0 <= test <= 1.0
+
+
+def test_a_peer_is_measured_cold_and_warm():
+    found = peers.measure("vmap", Case("digits", peers.mlps(8), 2, 4, 2), 0, 240, 0.0)
+    assert found.warm < found.cold <= found.seconds
+    assert found.reached is not None
+    assert (found.member_steps, found.scaled) == (8, False)
+    assert [steps for _, steps, _ in found.curve][0] == 0
 
 
 SHARED = """
