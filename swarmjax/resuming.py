@@ -8,7 +8,6 @@ same Frames as before, so that afterwards everything is as if nothing had happen
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +112,6 @@ def _found(setup: Setup, reader: Reader, writer: store.Writer) -> Beginning:
         frame = take_up(trainer, first, plans[1].genome, checkpoint)
     trainer.decide_freely()
     coming = {round: plan for round, plan in plans.items() if round > since}
-    writer.most_bytes = float(reader.config.get("retain", math.inf)) * 2**30
     rewind(writer, since, checkpoint.facts["event"] if checkpoint else 0)
     place = f"the checkpoint of round {since}" if checkpoint else "the first round"
     known = f", whose next {len(coming)} rounds are known" if coming else ""
