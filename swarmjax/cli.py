@@ -29,6 +29,7 @@ from swarmjax import fitness, ledger, progress, spoken, steerable, store, stored
 from swarmjax.commands import Dashboard, Export, Options, Run, Runs, Steer
 from swarmjax.experiment import Experiment, builtin
 from swarmjax.policy import PlanError
+from swarmjax.remote import Elsewhere, Follow, Node, run_follow, run_node
 from swarmjax.run import DivergedError, Result, run
 from swarmjax.space import Option
 from swarmjax.tasks import TASKS
@@ -41,12 +42,13 @@ GONE = 30.0
 def command_line(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 the run failed, 2 bad input, 130 interrupted."""
     command = tyro.cli(
-        Run | Runs | Steer | Export | Dashboard,  # pyright: ignore[reportArgumentType]
+        Run | Runs | Steer | Export | Dashboard | Elsewhere,  # pyright: ignore[reportArgumentType]
         args=arguments,
         prog="swarmjax",
         description="Train, watch and steer a swarm of neural networks.",
     )
     actions = {Run: _run, Runs: _runs, Steer: _steer, Export: _export, Dashboard: _dashboard}
+    actions = {**actions, Follow: run_follow, Node: run_node}
     sys.exit(_guarded(lambda: actions[type(command)](command)))
 
 

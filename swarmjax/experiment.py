@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from swarmjax import families, models, optimizers, records, store
-from swarmjax.bus import open_bus
+from swarmjax.bus import open_bus, open_if_named
 from swarmjax.dials import Dial
 from swarmjax.fitness import Goal
+from swarmjax.fleet import check_patience
 from swarmjax.goals import parse_goal
 from swarmjax.links import parse_policy
 from swarmjax.members import Recipe
@@ -52,8 +53,10 @@ class Experiment:
         nodes: how many of the members, the last ones, are trained by nodes that join over the bus;
             the run begins when they are there. The best network is one of the others.
         bus: URL of the message queue, see `channels`; None for that of the environment. Without
-            nodes none is needed.
-        swarm: name by which nodes find the run.
+            nodes none is needed; with one the run can be followed from elsewhere.
+        swarm: name by which nodes and followers find the run.
+        patience: seconds in which a node that lives may take no step of what it was granted; then
+            its member counts as dead until it moves again.
     """
 
     task: Task | str
@@ -73,6 +76,7 @@ class Experiment:
     # It may hold a password.
     bus: str | None = field(default=None, repr=False)
     swarm: str = "swarm"
+    patience: float = 300.0
 
 
 class Setup(NamedTuple):
@@ -248,8 +252,8 @@ def _check_nodes(experiment: Experiment) -> None:
     if not _whole(nodes) or not 0 <= nodes <= most:
         raise InputError(f"nodes must be from 0 to {most}, one less than members, got {nodes!r}")
     records.check_name(experiment.swarm)
-    if nodes:
-        open_bus(experiment.bus)
+    check_patience(experiment.patience)
+    open_bus(experiment.bus) if nodes else open_if_named(experiment.bus)
 
 
 def _whole(value: Any) -> bool:

@@ -278,5 +278,6 @@ def _joined(
 
     return with_nodes(
         begun[0], setup.recipe.space, (experiment.members - experiment.nodes, experiment.nodes),
-        setup.directory, bus=experiment.bus, swarm=experiment.swarm, tell=tell,
+        setup.directory, bus=experiment.bus, swarm=experiment.swarm,
+        patience=experiment.patience, tell=tell,
     )  # fmt: skip
