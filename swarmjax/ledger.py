@@ -28,8 +28,8 @@ CREATE INDEX waiting ON directives (id) WHERE state = 'queued';
 # What a run may be in while it can be steered.
 STEERABLE = ("running", "paused")
 LONGEST_NAME = 64
-# Directives that are done when they are read, and change no Plan.
-AT_ONCE = ("pause", "resume", "stop", "note")
+# Directives that are about the process that runs, and change no Plan.
+AT_ONCE = ("pause", "resume", "stop")
 _ENDED = "the run has ended"
 # Rows taken at a time; what is more waits for the next round.
 _AT_ONCE = 4096

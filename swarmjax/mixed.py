@@ -69,6 +69,11 @@ class Mixed:
         room = (0, self._members - self._parts[0].stop)
         return {kind: np.pad(np.asarray(v), room) for kind, v in self._local.measured.items()}
 
+    @property
+    def shown(self):
+        """Of the local trainer; nodes send their own windows, see `inbox`."""
+        return self._local.shown
+
     def prepare(self, genome: Genome) -> None:
         """As of the local trainer."""
         self._local.prepare({name: values[self._parts[0]] for name, values in genome.items()})
