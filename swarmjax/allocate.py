@@ -35,7 +35,8 @@ def integer_shares(probabilities: Array, total: Array | int) -> jax.Array:
 
     Ties go to the lower slot, and a probability of 0 gets nothing; if all are 0, so is every
     share. Only integers are used after scaling (`weight * total / sum` by long division, one bit
-    of `total` at a time), because float32 loses single steps from about 2**24 on.
+    of `total` at a time), because float32 loses single steps from about 2**24 on. Probabilities are
+    rounded to 2**-29, which may move a step or two of a remainder.
 
     Args:
         probabilities: `[N]` non-negative, summing to 1 but for rounding, or all 0.
@@ -90,8 +91,8 @@ def softmax(
         cap: no member gets more than so many times the mean of the living, since nobody trains
             beside the last one of a round.
     """
-    if not temperature > 0:
-        raise InputError(f"softmax needs temperature > 0, got {temperature}")
+    if not 1e-3 <= temperature <= 1e3:
+        raise InputError(f"softmax needs a temperature from 0.001 to 1000, got {temperature}")
     check_floor("softmax", floor, cap)
 
     def probabilities(frame: Frame, score: jax.Array, living: jax.Array) -> jax.Array:
@@ -128,7 +129,7 @@ def rank(pressure: float = 1.5, goal: fitness.Goal | None = None) -> Policy:
 
 
 def uniform() -> Policy:
-    """Grants the living equal steps."""
+    """Grants the living equal steps, as random search and PBT do (Bergstra and Bengio 2012)."""
 
     def probabilities(frame: Frame, score: jax.Array, living: jax.Array) -> jax.Array:
         del frame
@@ -140,14 +141,18 @@ def uniform() -> Policy:
 def devices(top: int = 1, each: int | None = None, goal: fitness.Goal | None = None) -> Policy:
     """Lets several devices share the batch of the `top` fittest members; all others have one.
 
+    Data parallelism for some of a population is a rule of this project.
+
     Args:
         top: how many members, at least 1; ties go to the lower slot.
         each: devices for each of them, at least 1; None for all there are.
         goal: fitness, `fitness.default` unless given.
     """
     for name, value in (("top", top), ("each", each)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise InputError(f"devices needs {name} to be a whole number >= 1, got {value!r}")
+        if value is not None and (not isinstance(value, int) or not 1 <= value < 2**31):
+            raise InputError(
+                f"devices needs {name} to be a whole number from 1 to 2**31 - 1, got {value!r}"
+            )
     measure = goal or fitness.default
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:

@@ -31,6 +31,8 @@ def constrained(goal: fitness.Goal, **limits: str) -> fitness.Goal:
     Raises:
         InputError: no limit, or one that cannot be read.
     """
+    if hasattr(goal, "feasible"):
+        raise InputError(f"{fitness.name_of(goal)} has limits already; give all limits at once")
     if not limits:
         raise InputError('constrained needs a limit, such as parameters="<= 1e5"')
     read = {name: _limit(name, text) for name, text in limits.items()}

@@ -59,6 +59,7 @@ def shared(goal: Goal, radius: float, distance: Distance = by_genes) -> Goal:
     from all first, since dividing would reward crowds. Source: Goldberg and Richardson 1987,
     Genetic Algorithms with Sharing for Multimodal Function Optimization.
     """
+    _refuse_limits("shared", goal)
     if not radius > 0:
         raise InputError(f"shared needs a radius > 0, got {radius}; Gower distances are at most 1")
 
@@ -88,6 +89,7 @@ def novelty(
         weight: of novelty beside it.
         distance: what counts as different.
     """
+    _refuse_limits("novelty", goal)
     if k < 1:
         raise InputError(f"novelty needs k >= 1 neighbours, got {k}")
 
@@ -104,6 +106,12 @@ def novelty(
     named = "" if goal is None else f", goal={goal.__name__}, {weight=}"
     measure.__name__ = f"novelty({k}{named}, {distance.__name__})"
     return measure
+
+
+def _refuse_limits(name: str, goal: Goal | None) -> None:
+    """What a crowd or a distance changes would no longer put who breaks a limit behind the rest."""
+    if hasattr(goal, "feasible"):
+        raise InputError(f"{name} takes a goal without limits; put constrained around {name}")
 
 
 def cells(frame: Frame, axes: tuple[str, ...], bins: int) -> jax.Array:
@@ -138,6 +146,8 @@ def _bin(frame: Frame, axis: str, bins: int) -> tuple[jax.Array, int]:
     return jnp.clip(jnp.floor(unit * count), 0, count - 1).astype(jnp.int32), count
 
 
+# Cells are counted in int32.
+_MOST_CELLS = 10**9
 _AMOUNTS = ("cost", "parameters", "seconds")
 
 
@@ -157,8 +167,11 @@ def niches(*axes: str, bins: int = 4, fraction: float = 0.2, goal: Goal | None =
         fraction: above 0 and at most 0.5.
         goal: fitness, `fitness.default` unless given.
     """
-    if not axes or bins < 1:
-        raise InputError(f"niches needs an axis and bins >= 1, got axes {axes} and {bins} bins")
+    if not axes or not isinstance(bins, int) or not 1 <= bins ** len(axes) <= _MOST_CELLS:
+        raise InputError(
+            f"niches needs an axis, and bins that are a whole number >= 1 with at most "
+            f"{_MOST_CELLS} cells, got axes {axes} and {bins} bins"
+        )
     if not 0 < fraction <= 0.5:
         raise InputError(f"niches needs 0 < fraction <= 0.5, got {fraction}")
     measure = goal or fitness.default
@@ -199,14 +212,14 @@ def lineage_cap(maximum: int, goal: Goal | None = None) -> Policy:
 
     Children that would make their lineage own more go on from their own weights with their own
     genes, the worst parents' children first; the dead among them start fresh with new genes. A
-    lineage that owns more already shrinks only as others take over from it.
+    lineage that owns more already shrinks only as others take over from it. A rule of this project.
 
     Args:
         maximum: slots, at least 1.
         goal: fitness of the parents, `fitness.default` unless given.
     """
-    if maximum < 1:
-        raise InputError(f"lineage_cap needs a maximum >= 1, got {maximum}")
+    if not isinstance(maximum, int) or maximum < 1:
+        raise InputError(f"lineage_cap needs a maximum that is a whole number >= 1, got {maximum}")
     measure = goal or fitness.default
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:

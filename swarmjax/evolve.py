@@ -51,6 +51,10 @@ def exploit(
     return stateless(rule, f"exploit({fraction=}{_shown(goal)}, {structure=})")
 
 
+# Of a tournament: whoever draws more draws everyone.
+_LARGEST = 1024
+
+
 def tournament(size: int = 3, fraction: float = 0.2, goal: fitness.Goal | None = None) -> Policy:
     """Tournament selection: the worst take over the best of a few, if it is better.
 
@@ -150,7 +154,9 @@ def mutate_structure(probability: float = 0.1) -> Policy:
     """Changes the architecture of some members that take over another's weights.
 
     One structural gene, drawn at random, moves to a neighbouring option; weights are fitted to the
-    new size where the family can. Order the options of a gene so that neighbours are alike.
+    new size where the family can. Order the options of a gene so that neighbours are alike. Source:
+    the mutations of Real et al. 2019, arXiv:1802.01548; weights are kept as in Net2Net, Chen et al.
+    2016, arXiv:1511.05641.
 
     Args:
         probability: per member.
@@ -241,8 +247,10 @@ def _check_fraction(name: str, fraction: float) -> None:
 
 
 def _check_size(name: str, size: int) -> None:
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise InputError(f"{name} needs a size that is a whole number >= 1, got {size!r}")
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _LARGEST:
+        raise InputError(
+            f"{name} needs a size that is a whole number from 1 to {_LARGEST}, got {size!r}"
+        )
 
 
 def _check_probability(name: str, field: str, value: float) -> None:

@@ -42,7 +42,8 @@ class Experiment:
         policy: the policy, the name of a preset, or a chain as `links.parse_policy` reads it.
         goal: what a policy given as text maximises, or a text of it as `goals.parse_goal` reads;
             None for its own. The best network is kept by validation accuracy or loss all the same,
-            but within the limits of the goal as long as anyone keeps them.
+            but within the limits of the goal as long as anyone keeps them. Beside a Policy, whose
+            links have goals of their own, it says only what those limits are.
         members: networks alive at a time.
         budget: training steps of all members together.
         round_steps: mean steps of a member in a round.
@@ -190,10 +191,6 @@ def _space(experiment: Experiment, model: Callable[..., Any] | str) -> Space:
 def _policy(policy: Policy | str, goal: Goal | None) -> Policy:
     if isinstance(policy, str):
         return parse_policy(policy, goal)
-    if goal is not None:
-        raise InputError(
-            "goal is for policies given as text; give it to the links, as in sj.exploit(goal=...)"
-        )
     return policy
 
 

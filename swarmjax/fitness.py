@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -144,8 +143,10 @@ def weighted(**weights: float) -> Goal:
         raise InputError(f"a goal needs at least one weight of {', '.join(TERMS)} or valid_*")
     for name, weight in weights.items():
         check_known(name, TERMS | QUANTITIES)
-        if not math.isfinite(weight):
-            raise InputError(f"the weight of {name} must be finite, got {weight}")
+        if not abs(weight) <= _HEAVIEST:
+            raise InputError(
+                f"the weight of {name} must be finite and at most {_HEAVIEST:g}, got {weight}"
+            )
 
     def goal(frame: Frame) -> Array:
         total = np.zeros(frame.alive.shape, np.float32)

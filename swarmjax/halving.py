@@ -34,6 +34,10 @@ class Bracket(NamedTuple):
     rungs: int
 
 
+# More than any swarm can be divided into.
+_MOST_RUNGS = 64
+
+
 def successive_halving(
     eta: float = 3.0, rungs: int | None = None, goal: fitness.Goal | None = None
 ) -> Policy:
@@ -48,8 +52,11 @@ def successive_halving(
         goal: fitness, `fitness.default` unless given.
     """
     _check_eta(eta)
-    if rungs is not None and (not isinstance(rungs, int) or rungs < 1):
-        raise InputError(f"successive_halving needs a whole number of rungs >= 1, got {rungs!r}")
+    if rungs is not None and (not isinstance(rungs, int) or not 1 <= rungs <= _MOST_RUNGS):
+        raise InputError(
+            f"successive_halving needs a whole number of rungs from 1 to {_MOST_RUNGS}, "
+            f"got {rungs!r}"
+        )
 
     def brackets(members: int) -> list[Bracket]:
         return [Bracket(members, rungs or 1 + _halvings(members, eta))]

@@ -28,7 +28,8 @@ def heal(
 
     Healthy are those without any of the alarms named here; advisory ones are no reason not to be a
     parent. What earlier policies of the chain replaced is left alone. Where no healthy member is to
-    be had, those to be replaced carry on, and the dead among them start fresh with new genes.
+    be had, those to be replaced carry on, and the dead among them start fresh with new genes. A
+    rule of this project.
 
     Args:
         replace: alarms that make a member start from one of the best healthy members.

@@ -48,7 +48,7 @@ def parse_policy(text: str, goal: Goal | None = None) -> Policy:
     text = text.strip()
     if text in PRESETS or text.isidentifier() and text not in LINKS:
         return preset(text, goal)
-    links = [_named(node) for node in _nodes(text)]
+    links = [_named(node, place) for place, node in enumerate(_nodes(text), 1)]
     if goal is not None and not any(_goal_of(make) for make, *_ in links):
         able = ", ".join(name for name, make in LINKS.items() if _goal_of(make))
         raise InputError(f"no link of the policy {text} looks at a goal; these do: {able}")
@@ -59,40 +59,43 @@ def parse_policy(text: str, goal: Goal | None = None) -> Policy:
 def _nodes(text: str) -> list[ast.expr]:
     """The links of a chain, with or without the word."""
     try:
-        if len(text) > _LONGEST:
-            raise ValueError("too long")
-        parsed = ast.parse(f"chain({text})", mode="eval").body
-        assert isinstance(parsed, ast.Call)
-        (first, *rest), keywords = parsed.args, parsed.keywords
+        # The line's end stands for itself, should the text end in a remark.
+        parsed = ast.parse(f"[{text}\n]", mode="eval").body if len(text) <= _LONGEST else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        keywords, first, rest = ["unreadable"], ast.Constant(None), []
-    if keywords:
+        parsed = None
+    links = parsed.elts if isinstance(parsed, ast.List) else []
+    if len(links) == 1 and isinstance(links[0], ast.Call) and _name(links[0].func) == "chain":
+        links = [] if links[0].keywords else links[0].args
+    if not links:
         raise InputError(
             f"policy {text[:60]!r} cannot be read; write a preset, such as pbt, or a chain such as "
             "'exploit(fraction=0.3), softmax, perturb'"
         )
-    if not rest and isinstance(first, ast.Call) and _name(first.func) == "chain":
-        return first.args
-    return [first, *rest]
+    return links
 
 
-def _named(node: ast.expr) -> tuple[Callable[..., Policy], list[Any], dict[str, Any]]:
+def _named(node: ast.expr, place: int) -> tuple[Callable[..., Policy], list[Any], dict[str, Any]]:
     """A link's function and the settings that are written behind it."""
     called = isinstance(node, ast.Call)
     name = _name(node.func if called else node)
     if name not in LINKS:
         close = difflib.get_close_matches(name, LINKS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        written = ast.unparse(node)[:60]
-        raise InputError(f"no link is called {written!r}; {hint}known: {', '.join(LINKS)}")
+        said = f"no link is called {name!r}" if name else f"link {place} of the policy is no name"
+        raise InputError(f"{said}; {hint}known: {', '.join(LINKS)}")
     if not called:
         return LINKS[name], [], {}
+    written = [str(each.arg) for each in node.keywords]
+    if "goal" in written:
+        raise InputError(f"the goal of {name} is given for all links together, by --goal or goal=")
+    if len(set(written)) < len(written):
+        raise InputError(f"{name} has a setting twice: {', '.join(written)}")
     try:
-        settings = {str(each.arg): ast.literal_eval(each.value) for each in node.keywords}
-        return LINKS[name], [ast.literal_eval(each) for each in node.args], settings
-    except (ValueError, TypeError, SyntaxError, RecursionError):
-        written = ast.unparse(node)[:60]
-        raise InputError(f"{written} has a setting that is no number, text or list") from None
+        values = [ast.literal_eval(each.value) for each in node.keywords]
+        given = [ast.literal_eval(each) for each in node.args]
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise InputError(f"{name} has a setting that is no number, text or list") from None
+    return LINKS[name], given, dict(zip(written, values, strict=True))
 
 
 def _link(
@@ -105,7 +108,9 @@ def _link(
         if kind is inspect.Parameter.POSITIONAL_ONLY:
             return make(goal, *values, **settings)
         return make(*values, **settings, goal=goal)
-    except (TypeError, ValueError, AttributeError) as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(f"{name} cannot have these settings: {error}") from None
 
 

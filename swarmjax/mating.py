@@ -70,6 +70,9 @@ def breed(
 def mutate(operator: str = "noise", probability: float = 0.5) -> Policy:
     """Changes the weights that children take over: stands after `exploit` in a chain.
 
+    Source: shrink and perturb of Ash and Adams 2020, arXiv:1910.08475; `noise` is the Gaussian
+    mutation of evolution strategies (Rechenberg 1973).
+
     Args:
         operator: `noise` (Gaussian), `perturb` (shrink and perturb) or `shrink`.
         probability: of a child to be changed; one that has a mate is left alone.

@@ -115,6 +115,8 @@ def _range(low: float, high: float, log: bool) -> Range:
         raise InputError(f"a range needs finite bounds, got low={low}, high={high}")
     if max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
         raise InputError(f"a range needs bounds that float32 holds, got low={low}, high={high}")
+    if high - low > float(np.finfo(np.float32).max):
+        raise InputError(f"a range needs a width that float32 holds, got low={low}, high={high}")
     if not low < high:
         raise InputError(f"a range needs low < high, got low={low}, high={high}; swap them")
     return Range(float(low), float(high), log)

@@ -157,7 +157,10 @@ def sobol(structural: bool = False) -> Policy:
 
 
 def grid() -> Policy:
-    """Spreads the swarm evenly over the grid of all genes before the first round: `Space.grid`."""
+    """Spreads the swarm evenly over the grid of all genes before the first round: `Space.grid`.
+
+    What random search is compared with in Bergstra and Bengio 2012, JMLR 13.
+    """
 
     def rule(key: Key, plan: Plan, frame: Frame) -> Plan:
         del key

@@ -258,7 +258,7 @@ def test_bad_requests():
         (lambda: niches(), "needs an axis"),
         (lambda: niches("depth", bins=0), "0 bins"),
         (lambda: niches("depth", fraction=0.6), "0 < fraction <= 0.5, got 0.6"),
-        (lambda: lineage_cap(0), "maximum >= 1, got 0"),
+        (lambda: lineage_cap(0), "whole number >= 1, got 0"),
     ):
         with pytest.raises(InputError, match=message):
             make()

@@ -91,7 +91,7 @@ def test_efficiency_ignores_the_dead_and_survives_zeros(frames):
         ({}, "at least one weight"),
         ({"acuracy": 1.0}, "did you mean accuracy"),
         ({"xyz": 1.0}, "known: accuracy, loss, r2, gap, efficiency, .* seconds or valid_"),
-        ({"accuracy": nan}, "must be finite, got nan"),
+        ({"accuracy": nan}, "must be finite and at most 1e.09, got nan"),
     ],
 )
 def test_bad_weights_are_refused_at_once(weights, message):

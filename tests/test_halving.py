@@ -159,5 +159,5 @@ def test_names_and_bad_options():
         for eta in (1.0, 1.0000001, nan, float("inf")):
             with pytest.raises(InputError, match="eta must be a finite number >= 1.1"):
                 make(eta=eta)
-    with pytest.raises(InputError, match="rungs >= 1, got 0"):
+    with pytest.raises(InputError, match="rungs from 1 to 64, got 0"):
         successive_halving(rungs=0)
