@@ -18,6 +18,7 @@ from paper.measure import Row
 from paper.mixed_swarm import mixed_swarm
 from paper.outage import outage
 from paper.stream import stream
+from paper.telemetry_cost import disk, overhead
 
 ROWS: dict[str, Row] = {
     "delivery": delivery(),
@@ -26,6 +27,8 @@ ROWS: dict[str, Row] = {
     "clocks": clocks(),
     "stream": stream(),
     "nodes": mixed_swarm(),
+    "overhead": overhead(),
+    "disk": disk(),
 }
 
 
