@@ -62,7 +62,7 @@ def poison() -> Row:
 def disk() -> Row:
     """A run on a small file system that is filled up and emptied again while it trains."""
 
-    def targets(quick: bool):
+    def targets(quick: bool) -> dict[str, Target]:
         del quick
         names = ("disk-run-completed", "disk-told-in-a-round", "disk-older-intact", "disk-later")
         return dict.fromkeys(names, at_least(1))
@@ -101,7 +101,7 @@ def rivals() -> Row:
         del quick
         with tempfile.TemporaryDirectory() as folder:
             meeting = Meeting(Path(folder) / "run")
-            sj.run(**_settings() | {"budget": 6000}, display=meeting, directory=meeting.directory)
+            sj.run(**_settings(budget=6000), display=meeting, directory=meeting.directory)
             meeting.over.set()
             for reader in meeting.readers:
                 reader.join()
@@ -159,7 +159,7 @@ class Meeting(Silent):
                 reader.start()
         for resume in (False, True):
             try:
-                sj.run(**_settings() | {"budget": 6000}, directory=self.directory, resume=resume)
+                sj.run(**_settings(budget=6000), directory=self.directory, resume=resume)
                 self.let_in += 1
             except InputError:
                 pass
@@ -179,12 +179,12 @@ class Meeting(Silent):
             self.reads += 1
 
 
-def _settings() -> dict[str, Any]:
+def _settings(budget: int = 800) -> dict[str, Any]:
     x = np.random.default_rng(0).normal(size=(200, 4))
     task = sj.tasks.arrays(x, (x.sum(axis=1) > 0).astype(int), batch=16)
     space = sj.Space(rate=sj.log_uniform(1e-3, 1e-2), poison=sj.choice(0, 1), width=sj.structure(4))
     return {"task": task, "space": space, "model": Small, "optimizer": _optimizer, "seed": 3,
-            "members": MEMBERS, "budget": 800, "round_steps": 10, "policy": _dose(0)}  # fmt: skip
+            "members": MEMBERS, "budget": budget, "round_steps": 10, "policy": _dose(0)}  # fmt: skip
 
 
 def _optimizer(genes):

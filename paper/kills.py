@@ -93,8 +93,10 @@ def store_state(directory: Path) -> str:
 def _command(directory: Path) -> subprocess.Popen:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", _RUN, str(directory)], env=environment, **quiet)
+    return subprocess.Popen(
+        [sys.executable, "-c", _RUN, str(directory)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def _finish(directory: Path) -> str:

@@ -93,13 +93,14 @@ def _small_run(directory: Path) -> Path:
 
 def _odd_settings(rng: random.Random, settings: dict[str, Any]) -> str:
     names = rng.sample(_SETTINGS, rng.choice((1, 1, 2)))
-    check(sj.Experiment(**settings | {name: rng.choice(_ODD) for name in names}))
+    odd: dict[str, Any] = {name: rng.choice(_ODD) for name in names}
+    check(sj.Experiment(**settings | odd))
     return "read"
 
 
 def _odd_space(rng: random.Random) -> str:
     make = rng.choice((sj.log_uniform, sj.uniform, sj.choice, sj.structure))
-    values = [rng.choice(_ODD) for _ in range(rng.choice((1, 2, 2, 3)))]
+    values: list[Any] = [rng.choice(_ODD) for _ in range(rng.choice((1, 2, 2, 3)))]
     try:
         gene = make(*values)
     except TypeError as error:

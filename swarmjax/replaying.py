@@ -151,7 +151,7 @@ def stored_experiment(reader: Reader) -> Experiment:
     Raises:
         InputError: it was one of the user's own, which only its file defines.
     """
-    names = reader.config.get("builtin")
+    names: Any = reader.config.get("builtin")
     if not names:
         raise InputError(
             f"{reader.directory} is a run of your own task, model or optimizer; name the file that "
@@ -160,6 +160,6 @@ def stored_experiment(reader: Reader) -> Experiment:
     return Experiment(**names, **numbers(reader), space=reader.space)
 
 
-def numbers(reader: Reader) -> dict[str, int]:
+def numbers(reader: Reader) -> dict[str, Any]:
     """The numbers of a stored run's experiment."""
     return {name: reader.config[name] for name in ("members", "budget", "round_steps", "seed")}

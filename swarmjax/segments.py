@@ -67,7 +67,7 @@ def write(folder: Path, first: int, last: int, rows: pa.Table) -> None:
     # Bytes of like significance side by side compress best.
     pq.write_table(
         rows, buffer, compression="zstd", row_group_size=_GROUP,
-        use_dictionary=others, use_byte_stream_split=floats,
+        use_dictionary=others, use_byte_stream_split=floats,  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
     replace(folder / f"{name}.parquet", buffer.getvalue())
 
