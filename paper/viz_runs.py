@@ -107,11 +107,14 @@ class Run:
     def advance(self, rounds: int = 1) -> None:
         """Appends rounds as a trainer would."""
         for _ in range(rounds):
-            plan, frame = self.swarm.step()
-            self.done += int(np.sum(frame.steps))
-            table = telemetry.frame_table(plan, frame, 1.7e9 + self.swarm.round)
-            self.writer.frame(self.swarm.round, table)
-            self.say("running", float(np.nanmax(frame.metrics["valid_accuracy"])))
+            self.store(*self.swarm.step())
+
+    def store(self, plan: Plan, frame: Frame) -> None:
+        """Appends the round that the swarm made last."""
+        self.done += int(np.sum(frame.steps))
+        table = telemetry.frame_table(plan, frame, 1.7e9 + self.swarm.round)
+        self.writer.frame(self.swarm.round, table)
+        self.say("running", float(np.nanmax(frame.metrics["valid_accuracy"])))
 
     def say(self, state: str, best: float | None = None) -> None:
         """Writes the status."""
