@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 import swarmjax as sj
-from paper.measure import MissingData, Row, at_least, at_most
+from paper.measure import MissingData, Row, Target, at_least, at_most
 from swarmjax import checkpoints
 from swarmjax.policy import stateless
 from swarmjax.progress import Silent
@@ -182,9 +182,12 @@ class Meeting(Silent):
 def _settings(budget: int = 800) -> dict[str, Any]:
     x = np.random.default_rng(0).normal(size=(200, 4))
     task = sj.tasks.arrays(x, (x.sum(axis=1) > 0).astype(int), batch=16)
-    space = sj.Space(rate=sj.log_uniform(1e-3, 1e-2), poison=sj.choice(0, 1), width=sj.structure(4))
-    return {"task": task, "space": space, "model": Small, "optimizer": _optimizer, "seed": 3,
-            "members": MEMBERS, "budget": budget, "round_steps": 10, "policy": _dose(0)}  # fmt: skip
+    rate, poison = sj.log_uniform(1e-3, 1e-2), sj.choice(0, 1)
+    space = sj.Space(rate=rate, poison=poison, width=sj.structure(4))
+    return {
+        "task": task, "space": space, "model": Small, "optimizer": _optimizer, "seed": 3,
+        "members": MEMBERS, "budget": budget, "round_steps": 10, "policy": _dose(0),
+    }  # fmt: skip
 
 
 def _optimizer(genes):

@@ -189,7 +189,9 @@ class Visit:
 
     def selected(self) -> int:
         """How many members the page says are selected."""
-        return int(re.search(r"([\d,]+) of [\d,]+ selected", self.text(".found")).group(1))
+        found = re.search(r"([\d,]+) of [\d,]+ selected", self.text(".found"))
+        assert found, "the page says how many members are selected"
+        return int(found[1].replace(",", ""))
 
     def drag_over_figure(self, number: int) -> None:
         """Drags a box over the left half of a figure."""

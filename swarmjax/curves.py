@@ -81,12 +81,14 @@ def _windows(lane: LaneReport, granted: np.ndarray, size: int) -> Columns:
 
 def _steps(lane: LaneReport, granted: np.ndarray, traced: Sequence[int]) -> Iterator[Columns]:
     shown = lane.report.shown
+    loss = np.asarray(shown.traced.loss)
+    norm = np.asarray(shown.traced.gradient_norm)
     for place in np.flatnonzero(shown.held):
         steps = int(granted[traced[place]])
         yield {
             "member": np.full(steps, traced[place]), "done": 1 + np.arange(steps),
-            "train_loss": shown.traced.loss[place, :steps],
-            "gradient_norm": shown.traced.gradient_norm[place, :steps],
+            "train_loss": loss[place, :steps],
+            "gradient_norm": norm[place, :steps],
         }  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def watch(
 
     detector, flags = jax.lax.fori_loop(0, jnp.max(steps), body, (detector, flags))
     apart = jax.tree.map(lambda v: v.reshape(-1, v.shape[-1]).at[chosen].get(mode="clip"), series)
-    return detector, flags, _windows(by_step, steps, window), apart
+    return detector, flags, _windows(by_step, jnp.asarray(steps), window), apart
 
 
 def _windows(by_step: Series, steps: jax.Array, size: int) -> Windows:

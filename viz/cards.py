@@ -214,7 +214,8 @@ class Card:
         waits, self._window = self._waits, window
         self._waits = True
         if not waits:
-            pn.state.curdoc.add_timeout_callback(self._draw_window, SETTLED)
+            document: Any = pn.state.curdoc
+            document.add_timeout_callback(self._draw_window, SETTLED)
 
     def _draw_window(self) -> None:
         self._waits = False

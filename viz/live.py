@@ -82,7 +82,7 @@ class Plot:
         given = (event.x0, event.y0, event.x1, event.y1)
         if self._on_window is None or figure is None or None in given:
             return
-        window = tuple(float(end) for end in given)
+        window: Window = (float(event.x0), float(event.y0), float(event.x1), float(event.y1))
         x, y = figure.x_range, figure.y_range
         whole = (x.reset_start, y.reset_start, x.reset_end, y.reset_end)
         self._on_window(None if np.allclose(window, whole) else window)
