@@ -81,8 +81,8 @@ def _windows(lane: LaneReport, granted: np.ndarray, size: int) -> Columns:
 
 def _steps(lane: LaneReport, granted: np.ndarray, traced: Sequence[int]) -> Iterator[Columns]:
     shown = lane.report.shown
-    loss = np.asarray(shown.traced.loss)
-    norm = np.asarray(shown.traced.gradient_norm)
+    loss: np.ndarray = np.asarray(shown.traced.loss)
+    norm: np.ndarray = np.asarray(shown.traced.gradient_norm)
     for place in np.flatnonzero(shown.held):
         steps = int(granted[traced[place]])
         yield {
