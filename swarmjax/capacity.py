@@ -62,10 +62,10 @@ def reckon(
         mesh: the devices.
     """
     genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    held = {kind: shapes(recipe, kind, genes) for kind in counts}
-    sizes = {kind: _bytes(member) for kind, member in held.items()}
+    shapes = {kind: _member(recipe, kind, genes) for kind in counts}
+    sizes = {kind: _bytes(member) for kind, member in shapes.items()}
     largest = max(sizes, key=sizes.__getitem__)
-    active = _activations(recipe, task, largest, genes, held[largest])
+    active = _activations(recipe, task, largest, genes, shapes[largest])
     data, total = mesh.size * _bytes((task.train, task.valid)), sum(counts.values())
 
     def need(members: int) -> Need:
@@ -83,7 +83,7 @@ def reckon(
 def trained_bytes(recipe: Recipe, container: Any, genome: Genome) -> int:
     """Bytes that a step of one member changes: its state, and once more its weights' gradient."""
     genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    member = shapes(recipe, container, genes)
+    member = _member(recipe, container, genes)
     return _bytes(member) + _bytes(member.variables["params"])
 
 
@@ -148,8 +148,7 @@ def _compared(need: Need, room: Room, host: bool) -> str:
     )
 
 
-def shapes(recipe: Recipe, container: Any, genes: Genome) -> Member:
-    """Shapes and types of what one member of `container` holds."""
+def _member(recipe, container, genes) -> Member:
     make = partial(new_member, recipe, container)
     return jax.eval_shape(make, jax.random.key(0), np.zeros((), np.int32), genes)
 

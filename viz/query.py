@@ -15,7 +15,7 @@ import numpy as np
 
 from swarmjax.types import InputError
 from viz import alarms, metrics
-from viz.history import History
+from viz.source import History
 
 LONGEST = 300
 _COMPARE = {
