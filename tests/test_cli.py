@@ -290,7 +290,7 @@ def test_a_run_is_replayed_and_a_finished_one_is_not_resumed(tmp_path, capsys):
     assert code == 0 and "numbers and weights are those of the run, for member 2" in out
     assert re.search("hash of its weights: [0-9a-f]{32}", out)
     code, out, _ = call(capsys, *replay, "--round", 1, "--from-seed")
-    assert code == 0 and "round 1 rebuilt" in out and "no hash of weights was kept" in out
+    assert code == 0 and "round 1 rebuilt" in out and "no hash of its weights was kept" in out
     code, _, error = call(capsys, "replay", run)
     assert code == 2 and "name the file that defines it" in error
     code, _, error = call(capsys, "run", path, "--directory", run, "--resume")
