@@ -31,6 +31,8 @@ LONGEST_NAME = 64
 # Directives that are about the process that runs, and change no Plan.
 AT_ONCE = ("pause", "resume", "stop")
 _ENDED = "the run has ended"
+# Any text would be later than all numbers, and wait forever.
+_DUE = "CAST(ifnull(round, 0) AS INTEGER)"
 # Rows taken at a time; what is more waits for the next round.
 _AT_ONCE = 4096
 # As bytes and cut off: whatever else a row holds must not hurt who reads it.
@@ -81,7 +83,7 @@ class Ledger:
 
     def waiting(self, round: int = 2**31) -> list[Entry]:
         """What is queued for `round`, in the order in which it was asked for."""
-        due = f"state = 'queued' AND ifnull(round, 0) <= {round:d} ORDER BY id"
+        due = f"state = 'queued' AND {_DUE} <= {round:d} ORDER BY id"
         with contextlib.suppress(sqlite3.Error), self._lock:
             return _entries(self._database, due, _AT_ONCE)
         return []
@@ -111,7 +113,7 @@ class Ledger:
         """Refuses what waits, since the run has ended; not what is for later rounds: `requeue`."""
         self._write(
             "UPDATE directives SET state = 'refused', round = ?, settled = ?, "
-            f"told = '{_ENDED}' WHERE state = 'queued' AND ifnull(round, 0) <= ?",
+            f"told = '{_ENDED}' WHERE state = 'queued' AND {_DUE} <= ?",
             (round, time.time(), round),
         )
 

@@ -23,7 +23,7 @@ def coarsen(windows: pa.Table, factor: int = FACTOR) -> pa.Table:
     What belongs to a moment, such as `step`, is that of the last of them; `steps` says how long the
     new window is.
     """
-    columns = {name: windows[name].to_numpy() for name in windows.column_names}
+    columns = {name: ipc.numbers(windows[name]) for name in windows.column_names}
     order = np.lexsort((columns["step"], columns["round"], columns["member"]))
     columns = {name: values[order] for name, values in columns.items()}
     starts = _starts(columns["member"], columns["birth"], factor)
@@ -59,11 +59,11 @@ def _merged(name: str, columns, starts: np.ndarray, ends: np.ndarray) -> np.ndar
 
 def quantiles(frame: pa.Table, metrics: Iterable[str]) -> pa.Table:
     """One row per metric of a round: how its finite values spread over the living members."""
-    alive = frame["alive"].to_numpy()
-    round = frame["round"].to_numpy()[:1]
+    alive = ipc.numbers(frame["alive"])
+    round = ipc.numbers(frame["round"])[:1]
     names, rows, counts = list(metrics), [], []
     for name in names:
-        values = frame[name].to_numpy()[alive]
+        values = ipc.numbers(frame[name])[alive]
         values = values[np.isfinite(values)]
         counts.append(len(values))
         rows.append(np.quantile(values, QUANTILES) if len(values) else np.full(7, np.nan))

@@ -156,7 +156,7 @@ class _Loop:
             return going
         round = int(self._frame.round)
         saved = self._kept and round > 0 and self.keeper.now(round, self._remember)
-        rest = "" if saved else ", from the last checkpoint"
+        rest = "" if saved else f", from the {'last checkpoint' if round else 'start'}"
         raise stopping.StoppedError(
             f"stopped after round {round}; give --resume with --directory "
             f"{self._setup.directory} to go on{rest}", self._wish.code,
