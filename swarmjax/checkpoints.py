@@ -9,8 +9,11 @@ ones. What is read is compared with its digests; what does not agree is not used
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +24,8 @@ from swarmjax.naming import Named, digest
 
 FORMAT = 1
 FOLDER = "checkpoints"
+# Seconds in which reads end that a failed one left behind.
+_GRACE = 0.1
 
 
 class DamagedError(InputError):
@@ -87,7 +92,7 @@ def load(directory: Path, round: int) -> Checkpoint:
 
     place = directory / FOLDER / str(round)
     try:
-        with _manager(directory, None) as manager:
+        with _quiet(), _manager(directory, None) as manager:
             record = ocp.args.Composite(record=ocp.args.JsonRestore())
             sealed = manager.restore(round, args=record)["record"]
             described = _opened(sealed, place)
@@ -115,6 +120,25 @@ def latest(directory: Path, until: int | None = None) -> tuple[Checkpoint | None
             except DamagedError as error:
                 told.append(f"{error}; an earlier one is used")
     return None, told
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Where one of Orbax's reads fails, others find its event loop closed; that is no news."""
+    before = sys.unraisablehook
+
+    def heard(told):
+        if not (isinstance(told.exc_value, RuntimeError) and "loop is closed" in str(told.exc_value)):
+            before(told)
+
+    sys.unraisablehook = heard
+    try:
+        yield
+    except Exception:
+        time.sleep(_GRACE)
+        raise
+    finally:
+        sys.unraisablehook = before
 
 
 def _manager(directory: Path, keep: int | None):

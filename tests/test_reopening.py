@@ -31,10 +31,13 @@ def test_a_run_goes_on_being_written(run):
     reopen(run).close()
 
 
-def test_what_is_no_run_stays_what_it_is(tmp_path, closed_directory):
+def test_what_is_no_run_stays_what_it_is(tmp_path):
     with pytest.raises(InputError, match="cannot be opened for writing"):
         reopen(tmp_path)
     assert not (tmp_path / store.DATABASE).exists()
+
+
+def test_where_nothing_may_be_written_the_run_says_so(closed_directory):
     with pytest.raises(InputError, match="cannot write"):
         reopen(closed_directory)
 

@@ -203,7 +203,7 @@ def test_a_second_trainer_is_refused(tmp_path):
             if status.round == 1:
                 for resume in (True, False):
                     with pytest.raises(sj.InputError) as refused:
-                        sj.run(setting(tmp_path / "run"), resume=resume)
+                        sj.run(setting(tmp_path / "run", budget=60), resume=resume)
                     lines.append(str(refused.value))
 
     lines = []

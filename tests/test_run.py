@@ -144,7 +144,8 @@ def test_windows_put_together_are_what_the_frames_say(first, traced):
         ends = windows.groupby(["round", "member"])[["step", "birth"]].last()
         rows = table(run.directory).query("steps > 0").set_index(["round", "member"]).sort_index()
         assert (sums.steps == rows.steps).all() and len(sums) == len(rows)
-        assert sums.total / sums.steps == pytest.approx(rows.train_loss, rel=1e-4)
+        means = (sums.total / sums.steps).to_numpy()
+        assert means == pytest.approx(rows.train_loss.to_numpy(), rel=1e-4)
         assert (ends == rows[["step", "birth"]]).all(axis=None)
 
 
