@@ -83,7 +83,7 @@ def _steps(lane: LaneReport, granted: np.ndarray, traced: Sequence[int]) -> Iter
     shown = lane.report.shown
     loss: np.ndarray = np.asarray(shown.traced.loss)
     norm: np.ndarray = np.asarray(shown.traced.gradient_norm)
-    for place in np.flatnonzero(shown.held):
+    for place in np.flatnonzero(shown.held).tolist():
         steps = int(granted[traced[place]])
         yield {
             "member": np.full(steps, traced[place]), "done": 1 + np.arange(steps),

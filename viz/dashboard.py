@@ -58,6 +58,8 @@ class Dashboard:
             # A closed sidebar moves the page aside even where there is none.
             sidebar_open=not steers,
             sidebar_width=380,
+            # Its handle has a name but no role, which axe-core calls serious.
+            sidebar_resizable=False,
             meta_title="swarmjax",
             header=[self.top],
             main=[self.main],

@@ -27,7 +27,7 @@ WIDE, STRETCH = 2.4, 1.6
 # Shares of the view that stay empty left of and below, and right of and above the members, for
 # their glyphs and names; a new view has SPARE times as much, and lasts while FILL is used.
 BELOW, ABOVE = np.array([0.03, 0.06]), np.array([0.03, 0.1])
-SPARE, FILL = 1.5, 0.68
+SPARE, FILL = 1.7, 0.62
 
 
 class Layout(NamedTuple):
