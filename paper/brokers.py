@@ -87,7 +87,7 @@ class RabbitMQ:
                     if link.recv(4) == b"AMQP":
                         return
             time.sleep(0.1)
-        self.kill()
+        self.close()
         raise RuntimeError((self._folder / "server.log").read_text()[-2000:])
 
     def kill(self) -> None:

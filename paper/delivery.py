@@ -71,7 +71,7 @@ class Worker:
         """Ends its input and waits; returns its exit status."""
         assert self._process.stdin is not None, "it was asked for"
         self._process.stdin.close()
-        status = self._process.wait(timeout=180)
+        status = self._process.wait(timeout=240)
         for reader in self._readers:
             reader.join()
         return status

@@ -36,7 +36,7 @@ def write(url: str, channel: str, path: str, node: str) -> None:
             os.write(1, b"%d %d\n" % (spool.incarnation, sequence))
         sequence += 1
         time.sleep(_PAUSE)
-    outbox.close(60)
+    outbox.close(170)
     sys.exit(len(spool) > 0)
 
 

@@ -28,14 +28,17 @@ class Told(Silent):
 def main(policy: str, path: str) -> None:
     """The searches, each a run of its own."""
     experiment = read(path)
-    report = Report(experiment)
-    kinds = {"log_uniform": sj.log_uniform, "choice": sj.choice, "structure": sj.structure}
-    space = sj.Space(
-        **{name: kinds[kind](*rest) for name, (kind, *rest) in experiment.space.items()}
-    )
+    report, space = Report(experiment), space_of(experiment)
     for number in range(experiment.searches):
         report.begin()
         report.end(search(experiment, space, policy, Told(report), number))
+
+
+def space_of(experiment: Experiment) -> sj.Space:
+    """The space of the experiment."""
+    kinds = {"log_uniform": sj.log_uniform, "choice": sj.choice, "structure": sj.structure}
+    genes = {name: kinds[kind](*rest) for name, (kind, *rest) in experiment.space.items()}
+    return sj.Space(**genes)
 
 
 def search(

@@ -71,6 +71,7 @@ class Trial(NamedTuple):
         warm: seconds of a search in a process that has done the same search before, or where
             nothing is compiled, that has imported everything.
         seconds: of the process, with all its searches and its end.
+        cpu_seconds: see `Run`.
         scaled: whether its time was up, and `cold` or `warm` tell what the rest would have taken.
         reached: seconds to the target, cold; None if it was not reached.
         reached_warm: seconds to the target in the search of `warm`.
@@ -83,6 +84,7 @@ class Trial(NamedTuple):
     cold: float | None
     warm: float | None
     seconds: float
+    cpu_seconds: float
     scaled: bool
     reached: float | None
     reached_warm: float | None
@@ -187,7 +189,7 @@ def describe(done: Run, budget: int, target: float | None, compiles: bool) -> Tr
     """What a process did, in figures."""
     first = [line for line in done.lines if line.search == 0]
     if not first:
-        return Trial(None, None, done.seconds, True, None, None, 0, None, None, [])
+        return Trial(None, None, *done[:2], True, None, None, 0, None, None, [])
     last = [line for line in done.lines if line.search == done.lines[-1].search]
     ending = done.seconds - last[-1].arrived if done.finished else 0.0
     cold, known = end_of(first, "arrived", budget), not compiles or last[-1].search > 0
@@ -196,6 +198,7 @@ def describe(done: Run, budget: int, target: float | None, compiles: bool) -> Tr
         cold=None if cold is None else cold + ending,
         warm=end_of(last, "seconds", budget) if known else None,
         seconds=done.seconds,
+        cpu_seconds=done.cpu_seconds,
         scaled=last[-1].test is None,
         reached=hit.arrived if hit else None,
         reached_warm=again.seconds if again and known else None,

@@ -8,9 +8,13 @@ from typing import Any
 
 from paper.figures import COLOURS, FOLDER
 from paper.measure import median, progress
-from paper.peers import Trial
+from paper.peers import SIDES, Trial
 
 Found = Mapping[str, Sequence[Trial]]
+
+# A side looks alike in every figure.
+_LOOKS = [{"color": colour, "linestyle": dash} for dash in ("-", "--") for colour in COLOURS]
+STYLES: dict[str, dict[str, str]] = dict(zip(SIDES, _LOOKS, strict=False))
 
 
 def sweep(
@@ -25,19 +29,23 @@ def sweep(
         quick: told in the title and the files' names.
         folder: of the files.
     """
+    from matplotlib import ticker
+
     figure, axes = _subplots(2, (10, 4.5))
     sides = list(dict.fromkeys(side for sides in found.values() for side in sides))
     for axis, clock in zip(axes, ("cold", "warm"), strict=True):
-        for side, colour in zip(sides, COLOURS, strict=False):
+        for side in sides:
             points = [
                 (x, value, any(t.scaled for t in trials[side]))
                 for x, trials in found.items()
                 if (value := middle(trials.get(side, ()), clock)) is not None
             ]
-            _line(axis, points, colour, side)
+            _line(axis, points, side)
         axis.set(title=clock, xscale="log", yscale="log", xlabel=label)
         axis.set_xticks(list(found), list(map(str, found)))
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("seconds of a search")
     return _finish(figure, axes[0], name, quick, folder)
@@ -48,13 +56,13 @@ def curves(
 ) -> list[Path]:
     """Best validation accuracy over the seconds since a program was started, a line a search."""
     figure, axes = _subplots(1, (6, 4.5))
-    for (side, trials), colour in zip(found.items(), COLOURS, strict=False):
+    for side, trials in found.items():
         for i, trial in enumerate(trials):
             points = [(seconds, valid) for seconds, _, valid in trial.curve if valid is not None]
             if points:
                 x, y = zip(*points, strict=True)
                 label = None if i else side
-                axes[0].step(x, y, where="post", color=colour, label=label, linewidth=1.2)
+                axes[0].step(x, y, where="post", label=label, linewidth=1.2, **STYLES[side])
     axes[0].axhline(target, color="black", linewidth=0.8, linestyle=":")
     finals = [trial.valid for trials in found.values() for trial in trials if trial.valid]
     span = max([*finals, target]) - target + 0.02
@@ -71,14 +79,14 @@ def middle(trials: Sequence[Trial], clock: str) -> float | None:
     return median(some) if some else None
 
 
-def _line(axis: Any, points: list[tuple[int, float, bool]], colour: str, label: str) -> None:
+def _line(axis: Any, points: list[tuple[int, float, bool]], side: str) -> None:
     if not points:
         return
-    x, y, scaled = zip(*points, strict=True)
-    axis.plot(x, y, color=colour, label=label, linewidth=1.5)
-    for each in points:
-        face = "white" if each[2] else colour
-        axis.plot(*each[:2], marker="o", color=colour, markerfacecolor=face)
+    x, y, _ = zip(*points, strict=True)
+    axis.plot(x, y, label=side, linewidth=1.5, marker="o", **STYLES[side])
+    for x, y, scaled in points:
+        if scaled:
+            axis.plot(x, y, marker="o", markerfacecolor="white", **STYLES[side])
 
 
 def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import queue
 import subprocess
 import tempfile
@@ -53,11 +54,13 @@ class Run(NamedTuple):
 
     Attributes:
         seconds: from its start to its end.
+        cpu_seconds: of the process and of those that it waited for, which Ray's are not.
         finished: whether it ended by itself; False if its time was up.
         lines: what it said.
     """
 
     seconds: float
+    cpu_seconds: float
     finished: bool
     lines: list[Line]
 
@@ -71,7 +74,7 @@ def run(
         PeerError: it died, printed something else, or ended without a result of every search.
     """
     with tempfile.TemporaryFile("w+", errors="replace") as log:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), _cpu_seconds()
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
             env=dict(environment), start_new_session=True, text=True, errors="replace",
@@ -91,7 +94,7 @@ def run(
             raise PeerError(_last(log.read()) or f"exit {process.returncode}")
     if finished and sum(line.test is not None for line in lines) != searches:
         raise PeerError(f"ended without the results of {searches} searches")
-    return Run(seconds, finished, lines)
+    return Run(seconds, _cpu_seconds() - used, finished, lines)
 
 
 def parse(text: str, arrived: float) -> Line:
@@ -109,6 +112,12 @@ def parse(text: str, arrived: float) -> Line:
     if not right:
         raise PeerError(f"printed nonsense: {text[:80]!r}")
     return line
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that this one has waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _number(value: Any) -> bool:

@@ -154,7 +154,7 @@ def to_target(task: str) -> Row:
     def measure(quick: bool) -> tuple[dict[str, float], Any]:
         need("matplotlib")
         case = Case(task, peers.mixed(), 64, 200 if quick else 1000, 50)
-        series = Series(1, 40, 120) if quick else Series(3, 60, 120, seconds=260)
+        series = Series(1, 40, 120) if quick else Series(2, 45, 120, seconds=330)
         found = take_turns(FEW if quick else ALL, case, series, target, close=contenders)
         peers_figures.curves(task, found.trials, target, quick)
         values = {clock: lead(found, clock) for clock in ("reached", "reached_warm")}
@@ -197,7 +197,7 @@ def sweep(name: str, label: str, cases: Mapping[int, Case]) -> Row:
         need("matplotlib")
         found = {}
         for value, case in list(cases.items())[: 1 if quick else None]:
-            found[value] = take_turns(FEW if quick else SWEPT, case, Series(1, 20, 90))
+            found[value] = take_turns(FEW if quick else SWEPT, case, Series(1, 15, 90))
         peers_figures.sweep(name, label, {x: some.trials for x, some in found.items()}, quick)
         return {}, {str(value): _record(cases[value], some) for value, some in found.items()}
 
@@ -226,7 +226,7 @@ def rows() -> dict[str, Row]:
             "large-optuna", OURS, "optuna", 10.0, Size(large, Series(2, 200, 200)), quick
         ),
         "large-ray": against(
-            "large-ray", PBT, "ray-pbt", 10.0, Size(large, Series(1, 240, 200)), quick
+            "large-ray", PBT, "ray-pbt", 10.0, Size(large, Series(1, 200, 200)), quick
         ),
         "per-core": against(
             "per-core", OURS, "loop", 3.0, Size(shapes, Series(1, 600, 600)), few

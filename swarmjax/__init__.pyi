@@ -13,6 +13,7 @@ from .halving import hyperband, successive_halving
 from .healing import heal
 from .mating import breed, mutate
 from .mlp import MLP
+from .outcome import DivergedError, Result
 from .pareto import pareto
 from .policy import PlanError, chain
 from .presets import preset
@@ -21,9 +22,10 @@ from .projection import projected_gain
 from .replaying import replay
 from .result import Best, take_out
 from .robustness import noisy
-from .run import DivergedError, Result, run
+from .run import run
 from .samplers import optuna_sampler
 from .space import Space, choice, log_uniform, structure, uniform
+from .stopping import StoppedError
 from .stored import open_run
 from .transformer import Transformer
 from .tune import differential, grid, perturb, random, resample, sobol
@@ -41,6 +43,7 @@ __all__ = [
     "Policy",
     "Result",
     "Space",
+    "StoppedError",
     "Terminal",
     "Transformer",
     "allocate",

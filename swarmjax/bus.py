@@ -33,6 +33,11 @@ def open_bus(url: str | None = None, environment: Mapping[str, str] = os.environ
     return Kafka(address)
 
 
+def open_if_named(url: str | None, environment: Mapping[str, str] = os.environ) -> Bus | None:
+    """As `open_bus`, but None where neither names a bus."""
+    return open_bus(url, environment) if url or environment.get("SWARMJAX_BUS") else None
+
+
 class Local:
     """A bus within this process, for threads and tests; it is lost with the process."""
 

@@ -62,10 +62,10 @@ def reckon(
         mesh: the devices.
     """
     genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    shapes = {kind: _member(recipe, kind, genes) for kind in counts}
-    sizes = {kind: _bytes(member) for kind, member in shapes.items()}
+    held = {kind: shapes(recipe, kind, genes) for kind in counts}
+    sizes = {kind: _bytes(member) for kind, member in held.items()}
     largest = max(sizes, key=sizes.__getitem__)
-    active = _activations(recipe, task, largest, genes, shapes[largest])
+    active = _activations(recipe, task, largest, genes, held[largest])
     data, total = mesh.size * _bytes((task.train, task.valid)), sum(counts.values())
 
     def need(members: int) -> Need:
@@ -83,7 +83,7 @@ def reckon(
 def trained_bytes(recipe: Recipe, container: Any, genome: Genome) -> int:
     """Bytes that a step of one member changes: its state, and once more its weights' gradient."""
     genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    member = _member(recipe, container, genes)
+    member = shapes(recipe, container, genes)
     return _bytes(member) + _bytes(member.variables["params"])
 
 
@@ -148,7 +148,8 @@ def _compared(need: Need, room: Room, host: bool) -> str:
     )
 
 
-def _member(recipe, container, genes) -> Member:
+def shapes(recipe: Recipe, container: Any, genes: Genome) -> Member:
+    """Shapes and types of what one member of `container` holds."""
     make = partial(new_member, recipe, container)
     return jax.eval_shape(make, jax.random.key(0), np.zeros((), np.int32), genes)
 

@@ -1,20 +1,18 @@
-"""The command line: run, runs, steer, export, dashboard."""
+"""The command line: run, runs, steer, export, replay, schema, dashboard."""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
 import importlib.util
+import inspect
 import json
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,28 +23,55 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarmjax import fitness, ledger, progress, spoken, steerable, store, stored
-from swarmjax.commands import Dashboard, Export, Options, Run, Runs, Steer
+from swarmjax import (
+    clock,
+    fitness,
+    ledger,
+    progress,
+    proof,
+    records,
+    replaying,
+    spoken,
+    steerable,
+    store,
+    stored,
+    telemetry,
+    windows,
+)
+from swarmjax.commands import Dashboard, Export, Options, Replay, Run, Runs, Schema, Steer
 from swarmjax.experiment import Experiment, builtin
+from swarmjax.outcome import DivergedError, Result
 from swarmjax.policy import PlanError
-from swarmjax.run import DivergedError, Result, run
+from swarmjax.remote import Elsewhere, Follow, Node, run_follow, run_node
+from swarmjax.rescue import ProgramError
+from swarmjax.run import run
 from swarmjax.space import Option
+from swarmjax.stopping import StoppedError
 from swarmjax.tasks import TASKS
 from swarmjax.types import InputError
+
+
+class ReplayError(RuntimeError):
+    """What was rebuilt is not what was stored."""
+
 
 # Seconds without a sign of life after which a trainer counts as gone.
 GONE = 30.0
 
 
 def command_line(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 the run failed, 2 bad input, 130 interrupted."""
+    """Runs the command line and exits: 0 done, 1 failed, 2 bad input, 130 or 143 stopped."""
     command = tyro.cli(
-        Run | Runs | Steer | Export | Dashboard,  # pyright: ignore[reportArgumentType]
+        Run | Runs | Steer | Export | Replay | Schema | Dashboard | Elsewhere,  # pyright: ignore[reportArgumentType]
         args=arguments,
         prog="swarmjax",
         description="Train, watch and steer a swarm of neural networks.",
     )
-    actions = {Run: _run, Runs: _runs, Steer: _steer, Export: _export, Dashboard: _dashboard}
+    actions = {
+        Run: _run, Runs: _runs, Steer: _steer, Export: _export, Replay: _replay,
+        Schema: _schema, Dashboard: _dashboard,
+    }  # fmt: skip
+    actions = {**actions, Follow: run_follow, Node: run_node}
     sys.exit(_guarded(lambda: actions[type(command)](command)))
 
 
@@ -65,29 +90,33 @@ def _guarded(action) -> int:
         action()
     except InputError as error:
         return _told(error, 2)
-    except (DivergedError, PlanError, OSError, sqlite3.Error) as error:
+    except (DivergedError, PlanError, ProgramError, ReplayError, OSError, sqlite3.Error) as error:
         return _told(error, 1)
+    except StoppedError as error:
+        return _told(error, error.code)
     except KeyboardInterrupt:
         print("swarmjax: stopped", file=sys.stderr)
         return 130
     return 0
 
 
-def _told(error: Exception, code: int) -> int:
+def _told(error: BaseException, code: int) -> int:
     print(f"swarmjax: {' '.join(str(error).split())}", file=sys.stderr)
     return code
 
 
 def _run(command: Run) -> None:
-    name = command.experiment
+    _train(_named(command.experiment, command.options.model), command.options)
+
+
+def _named(name: str, model: str | None = None) -> Experiment:
+    """The experiment of a built-in task, or that of a file."""
     if name.endswith(".py"):
-        experiment = load(Path(name))
-    elif name in TASKS:
-        experiment = builtin(name, command.options.model)
-    else:
-        known = ", ".join(TASKS)
-        raise InputError(f"experiment {name!r} is neither a task ({known}) nor a file FILE.py")
-    _train(experiment, command.options)
+        return load(Path(name))
+    if name in TASKS:
+        return builtin(name, model)
+    known = ", ".join(TASKS)
+    raise InputError(f"experiment {name!r} is neither a task ({known}) nor a file FILE.py")
 
 
 def load(path: Path) -> Experiment:
@@ -118,7 +147,11 @@ def load(path: Path) -> Experiment:
 
 
 def _train(experiment: Experiment, options: Options) -> None:
-    given = {name: getattr(options, name) for name in vars(options) if name != "dashboard"}
+    others = ("dashboard", "resume")
+    given = {name: getattr(options, name) for name in vars(options) if name not in others}
+    if options.resume and options.directory is not None:
+        with contextlib.closing(stored.open_run(options.directory)) as reader:
+            experiment = replace(experiment, **replaying.numbers(reader))
     experiment = replace(experiment, **{k: v for k, v in given.items() if v is not None})
     viewers: list[subprocess.Popen] = []
 
@@ -131,34 +164,13 @@ def _train(experiment: Experiment, options: Options) -> None:
 
     try:
         display = progress.Terminal()
-        with _stop_announced(display):
-            result = run(experiment, display=display, started=started)
-        _conclude(result)
+        _conclude(run(experiment, display=display, started=started, resume=options.resume))
         for viewer in viewers:
             print("the dashboard stays open until Ctrl-C")
             viewer.wait()
     finally:
         for viewer in viewers:
             viewer.terminate()
-
-
-@contextlib.contextmanager
-def _stop_announced(display: progress.Display) -> Iterator[None]:
-    """Says at once that Ctrl-C was heard: what the devices are at is finished first."""
-
-    def heard(number: int, frame: object) -> None:
-        del number, frame
-        display.note("stopping after the current lane or compilation")
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, heard)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _conclude(result: Result) -> None:
@@ -257,6 +269,33 @@ def _export(command: Export) -> None:
     except OSError as error:
         raise InputError(f"cannot write {command.out}: {error}") from None
     print(f"wrote {command.out / 'params.npz'} and {command.out / 'genome.json'}")
+
+
+def _replay(command: Replay) -> None:
+    experiment = None
+    if command.experiment is not None:
+        with contextlib.closing(stored.open_run(command.directory)) as reader:
+            experiment = replace(_named(command.experiment), **replaying.numbers(reader))
+    found = proof.prove(
+        command.directory, experiment, round=command.round, member=command.member,
+        nearest=not command.from_seed,
+    )  # fmt: skip
+    if found.faults:
+        more = len(found.faults) - 1
+        raise ReplayError(found.faults[0] + (f" (and {more} more)" if more else ""))
+    who = "all members" if found.member is None else f"member {found.member}"
+    what = "numbers and weights" if found.hashed else "numbers (no hash of its weights was kept)"
+    print(f"round {found.round} rebuilt: {what} are those of the run, for {who}")
+    if found.member is not None:
+        print(f"hash of its weights: {found.hashes[found.member].tobytes().hex()}")
+
+
+def _schema(command: Schema) -> None:
+    del command
+    print(f"Version {store.VERSION} of run directories, {records.VERSION} of messages.\n")
+    print(*(module.__doc__ for module in (telemetry, store, windows, records)), sep="\n")
+    for record in (records.Announce, records.Report, records.Layer, clock.Stamp):
+        print(f"{record.__name__}: {inspect.getdoc(record)}\n")
 
 
 def _dashboard(command: Dashboard) -> None:

@@ -53,6 +53,18 @@ class Exchange(NamedTuple):
     returned: int
 
 
+class Sample(NamedTuple):
+    """An exchange with a server of the time.
+
+    Attributes:
+        exchange: in which the server is the controller.
+        error: nanoseconds by which the server's own clock may be wrong.
+    """
+
+    exchange: Exchange
+    error: int
+
+
 class Estimate(NamedTuple):
     """What to add to a node's monotonic nanoseconds to get the controller's.
 
@@ -124,6 +136,36 @@ def _one(exchange: Exchange, now: int) -> Estimate:
     # Two more nanoseconds for what is rounded off.
     bound = max(away, 0) / 2 + DRIFT * max(now - exchange.sent, 0) + 2
     return Estimate(twice // 2, int(bound))
+
+
+def by_samples(samples: Iterable[Sample], now: int) -> Estimate | None:
+    """What to add to a clock to get the servers' time, at `now`; None without a sample."""
+    found = []
+    for sample in samples:
+        offset, bound = _one(sample.exchange, now)
+        found.append(Estimate(offset, bound + sample.error))
+    return min(found, key=lambda each: each.bound, default=None)
+
+
+def between(node: Estimate | None, controller: Estimate | None, age: int) -> Estimate | None:
+    """What to add to the node's clock to get the controller's, if both know UTC; else None.
+
+    Args:
+        node: to add to the node's clock to get UTC.
+        controller: to add to the controller's to get UTC, as it was `age` nanoseconds ago.
+        age: counted by the node.
+    """
+    if node is None or controller is None:
+        return None
+    # Since then the controller's clock may have drifted against UTC.
+    bound = node.bound + controller.bound + int(DRIFT * max(age, 0)) + 1
+    return Estimate(node.offset - controller.offset, bound)
+
+
+def best(*estimates: Estimate | None) -> Estimate | None:
+    """The one with the least bound of those that there are."""
+    known = [each for each in estimates if each is not None]
+    return min(known, key=lambda each: each.bound, default=None)
 
 
 def stamp(reading: Reading, known: Estimate | None) -> Stamp:

@@ -36,6 +36,15 @@ class Options:
             'pareto(accuracy=1, parameters=-1)', with limits after it, such as ', parameters<=1e5'.
         directory: where the run is stored.
         seed: of everything random.
+        metrics: what to measure on validation data instead of the task's own: accuracy,
+            balanced_accuracy, f1 (mean over classes), mae, perplexity, r2 or rmse.
+        trace: members whose every step is kept.
+        parameters: patterns of paths of parameters to keep of the traced members, such as
+            'Dense_*/kernel'.
+        window: steps that become one row of what is kept of every member; a power of two.
+        checkpoint_seconds: that pass at least between checkpoints; 0 makes one after every round.
+        checkpoints: how many are kept, the latest.
+        resume: goes on with the run in --directory, whatever ended it.
         dashboard: opens the dashboard beside the run.
     """
 
@@ -46,6 +55,15 @@ class Options:
     goal: Annotated[str | None, _option("GOAL", "the policy's own")] = None
     directory: Annotated[Path | None, _option("DIR", "a new one below runs")] = None
     seed: Annotated[int | None, _option("INT", Experiment.seed)] = None
+    metrics: Annotated[tuple[str, ...] | None, _option("[NAME ...]", "the task's own")] = None
+    trace: Annotated[tuple[int, ...] | None, _option("[INT ...]", "none")] = None
+    parameters: Annotated[tuple[str, ...] | None, _option("[PATTERN ...]", "none")] = None
+    window: Annotated[int | None, _option("INT", Experiment.window)] = None
+    checkpoint_seconds: Annotated[float | None, _option("FLOAT", Experiment.checkpoint_seconds)] = (
+        None
+    )
+    checkpoints: Annotated[int | None, _option("INT", Experiment.checkpoints)] = None
+    resume: bool = False
     dashboard: bool = False
 
 
@@ -88,6 +106,28 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Rebuilds the networks of a round from seed and Plans, and checks that they are the same.
+
+    Numbers are compared with those that the run stored; weights with their hashes, which are kept
+    of rounds with a checkpoint and of the last.
+
+    Attributes:
+        directory: the run.
+        round: which; the last where it is not given.
+        member: only this one is compared.
+        experiment: what was run, where it was no built-in task.
+        from_seed: begins with the seed instead of the nearest checkpoint.
+    """
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    round: Annotated[int | None, _option("INT", "the last")] = None
+    member: Annotated[int | None, _option("INT", "all")] = None
+    experiment: Annotated[str | None, _option("TASK|FILE.py", "as the run says")] = None
+    from_seed: bool = False
+
+
+@dataclass(frozen=True)
 class Steer:
     """Asks something of a running swarm, or lists what was asked and what became of it.
 
@@ -109,6 +149,11 @@ class Steer:
     words: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="WORDS")] = ()
     who: Annotated[str | None, _option("NAME", "the user's name")] = None
     wait: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Tells every column of the tables of a run, and every field of what nodes send."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ def compiling_line(container: Any, layout: Layout, why: str) -> str:
     return f"compiling a program for {_networks(container)}, trained {together}{reason}"
 
 
+def retired_line(container: Any, error: str) -> str:
+    """That networks of a container are given up, and why."""
+    return f"{_networks(container)} cannot be trained and are retired: {error}"
+
+
 def _networks(container: Any) -> str:
     """Whom a container holds: smaller ones too where it is a record of sizes."""
     padded = hasattr(container, "_asdict")

@@ -23,6 +23,7 @@ from swarmjax.records import (
     Genes,
     Name,
     Record,
+    Signed,
     Small,
     Text,
     Whole,
@@ -86,11 +87,21 @@ class Stop(_Down, tag="stop", frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Pulse(_Down, tag="pulse", frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The answer to a beat: its `sent`, and the controller's nanoseconds of `clock.Exchange`."""
+    """The answer to a beat: its `sent`, and the controller's nanoseconds of `clock.Exchange`.
+
+    Attributes:
+        sent: as in the beat.
+        received: see `clock.Exchange`.
+        answered: the same.
+        utc_offset: to add to the controller's nanoseconds to get UTC, as an NTP server tells it.
+        utc_bound: how wrong that may be; -1: it asks no server.
+    """
 
     sent: Whole
     received: Whole
     answered: Whole
+    utc_offset: Signed = 0
+    utc_bound: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = -1
 
 
 Down = Grant | Given | Share | Stop | Pulse

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from swarmjax import families, models, optimizers, records, store
-from swarmjax.bus import open_bus
+from swarmjax import families, models, optimizers, records, store, tasks
+from swarmjax.bus import open_bus, open_if_named
 from swarmjax.dials import Dial
 from swarmjax.fitness import Goal
+from swarmjax.fleet import check_patience
 from swarmjax.goals import parse_goal
+from swarmjax.lanes import DECK
 from swarmjax.links import parse_policy
 from swarmjax.members import Recipe
 from swarmjax.rehearse import rehearse
@@ -40,7 +42,8 @@ class Experiment:
         policy: the policy, the name of a preset, or a chain as `links.parse_policy` reads it.
         goal: what a policy given as text maximises, or a text of it as `goals.parse_goal` reads;
             None for its own. The best network is kept by validation accuracy or loss all the same,
-            but within the limits of the goal as long as anyone keeps them.
+            but within the limits of the goal as long as anyone keeps them. Beside a Policy, whose
+            links have goals of their own, it says only what those limits are.
         members: networks alive at a time.
         budget: training steps of all members together.
         round_steps: mean steps of a member in a round.
@@ -49,11 +52,24 @@ class Experiment:
         storage: keeps members on the `device` or in the memory of the `host`, from where they visit
             the devices a lane at a time; `auto` takes the host only where devices are too small.
         ensemble: most votes of the ensemble that is chosen at the end; 0 for none, and no soup.
+        window: training steps that become one row of what is kept of every member's training, a
+            power of two up to 512: loss (least, mean, greatest, last) and mean gradient norm. 0:
+            none is kept.
+        trace: members whose every step is kept.
+        parameters: patterns of paths, such as `Dense_*/kernel`, of parameters of which statistics
+            and some values are kept, of the members in `trace`, after every round.
+        metrics: names in `tasks.METRICS` to measure on validation and test data instead of the
+            task's own.
+        retain: GiB of windows to keep; older ones are kept eight at a time.
+        checkpoint_seconds: that pass at least between checkpoints; 0 makes one after every round.
+        checkpoints: how many are kept, the latest.
         nodes: how many of the members, the last ones, are trained by nodes that join over the bus;
             the run begins when they are there. The best network is one of the others.
         bus: URL of the message queue, see `channels`; None for that of the environment. Without
-            nodes none is needed.
-        swarm: name by which nodes find the run.
+            nodes none is needed; with one the run can be followed from elsewhere.
+        swarm: name by which nodes and followers find the run.
+        patience: seconds in which a node that lives may take no step of what it was granted; then
+            its member counts as dead until it moves again.
     """
 
     task: Task | str
@@ -69,10 +85,18 @@ class Experiment:
     seed: int = 0
     storage: str = "auto"
     ensemble: int = 5
+    window: int = 16
+    trace: Sequence[int] = ()
+    parameters: Sequence[str] = ()
+    metrics: Sequence[str] | None = None
+    retain: float = 1.0
+    checkpoint_seconds: float = 60.0
+    checkpoints: int = 2
     nodes: int = 0
     # It may hold a password.
     bus: str | None = field(default=None, repr=False)
     swarm: str = "swarm"
+    patience: float = 300.0
 
 
 class Setup(NamedTuple):
@@ -97,7 +121,7 @@ class Setup(NamedTuple):
 def check(experiment: Experiment) -> Setup:
     """The experiment with its parts resolved; raises InputError on whatever is wrong with it."""
     _check_types(experiment)
-    task = _task(experiment.task)
+    task = tasks.with_metrics(_task(experiment.task), experiment.metrics)
     _check_numbers(experiment)
     model = families.USUAL[task.train.kind] if experiment.model is None else experiment.model
     space = _space(experiment, model)
@@ -167,10 +191,6 @@ def _space(experiment: Experiment, model: Callable[..., Any] | str) -> Space:
 def _policy(policy: Policy | str, goal: Goal | None) -> Policy:
     if isinstance(policy, str):
         return parse_policy(policy, goal)
-    if goal is not None:
-        raise InputError(
-            "goal is for policies given as text; give it to the links, as in sj.exploit(goal=...)"
-        )
     return policy
 
 
@@ -241,6 +261,8 @@ def _check_numbers(experiment: Experiment) -> None:
             "raise budget or lower members"
         )
     _check_nodes(experiment)
+    _check_checkpoints(experiment)
+    _check_kept(experiment)
 
 
 def _check_nodes(experiment: Experiment) -> None:
@@ -248,8 +270,37 @@ def _check_nodes(experiment: Experiment) -> None:
     if not _whole(nodes) or not 0 <= nodes <= most:
         raise InputError(f"nodes must be from 0 to {most}, one less than members, got {nodes!r}")
     records.check_name(experiment.swarm)
-    if nodes:
-        open_bus(experiment.bus)
+    check_patience(experiment.patience)
+    open_bus(experiment.bus) if nodes else open_if_named(experiment.bus)
+
+
+def _check_kept(experiment: Experiment) -> None:
+    window, local = experiment.window, experiment.members - experiment.nodes
+    if not _whole(window) or window < 0 or (window and DECK % window):
+        raise InputError(f"window must be 0 or a power of two up to {DECK}, got {window!r}")
+    for name, kind in (("trace", int | np.integer), ("parameters", str)):
+        given = getattr(experiment, name)
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        if not listed or not all(isinstance(each, kind) for each in given):
+            what = "slots" if name == "trace" else "patterns of paths"
+            raise InputError(f"{name} must be a list of {what}, got {given!r}")
+    if len(set(experiment.trace)) < len(experiment.trace):
+        raise InputError(f"trace names a member twice: {list(experiment.trace)}")
+    for slot in experiment.trace:
+        if not 0 <= slot < local:
+            raise InputError(f"trace names member {slot}; those trained here are 0 to {local - 1}")
+    if experiment.parameters and not experiment.trace:
+        raise InputError("parameters are kept of the members in trace; name some there")
+    if not isinstance(experiment.retain, int | float) or not 0 <= experiment.retain < 2**20:
+        raise InputError(f"retain must be GiB from 0 on, got {experiment.retain!r}")
+
+
+def _check_checkpoints(experiment: Experiment) -> None:
+    if not _whole(experiment.checkpoints) or experiment.checkpoints < 1:
+        raise InputError(f"checkpoints must be at least 1, got {experiment.checkpoints!r}")
+    seconds = experiment.checkpoint_seconds
+    if not isinstance(seconds, int | float) or not seconds >= 0:
+        raise InputError(f"checkpoint_seconds must be a number >= 0, got {seconds!r}")
 
 
 def _whole(value: Any) -> bool:

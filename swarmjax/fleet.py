@@ -19,11 +19,19 @@ from swarmjax.directives import Given, Grant, Pulse, Share, Stop
 from swarmjax.errors import InputError, one_line
 from swarmjax.inbox import Inbox
 from swarmjax.listener import Listener
+from swarmjax.ntp import Timekeeper, server
 from swarmjax.outbox import Outbox
 from swarmjax.peers import Peer, raw_genes
 from swarmjax.records import Announce, Beat, Leave, Report, Shared, Up
 from swarmjax.space import Space
 from swarmjax.spool import Spool
+
+
+def check_patience(seconds: float) -> float:
+    """The seconds; InputError unless they are more than none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InputError(f"patience must be seconds, more than 0, got {seconds!r}")
+    return seconds
 
 
 class Fleet:
@@ -39,6 +47,8 @@ class Fleet:
         *,
         stale: float = 10.0,
         retire: float = 60.0,
+        patience: float = 300.0,
+        ntp: str | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ):
         """Begins to listen.
@@ -51,6 +61,9 @@ class Fleet:
             directory: exists; the fleet's files are kept there.
             stale: seconds of silence after which a node is said to be stale.
             retire: seconds of silence after which it is given up, until it is heard of again.
+            patience: seconds in which a node that lives may take no step of its grant; then it is
+                given up, until it moves again.
+            ntp: a server of the time, see `ntp`; None for that of the environment, if any.
             tell: told in a line what happens to nodes and bus.
 
         Raises:
@@ -58,9 +71,11 @@ class Fleet:
         """
         if not 0 < stale <= retire:
             raise InputError(f"nodes need 0 < stale <= retire, got {stale} and {retire} seconds")
+        check_patience(patience)
         self._swarm, self._space, self._slots, self._tell = swarm, space, slots, tell
-        self._stale, self._retire = stale, retire
+        self._stale, self._retire, self._patience = stale, retire, patience
         self._bus, self._now = bus, clock.controller_clock()
+        host, port = server(ntp)
         self._answering: Publisher | None = None
         self.changed = threading.Condition()
         self.peers: dict[str, Peer] = {}
@@ -69,6 +84,7 @@ class Fleet:
         self._spool = Spool(directory / "directives.spool", tell=tell)
         self.inbox = Inbox(directory / "inbox.db")
         self._recall()
+        self._keeper = Timekeeper(host, port, self._now, tell=tell)
         self._outbox = Outbox(self._spool, bus, tell=tell)
         self._listener = Listener(bus, records.channel_up(swarm), self._hear)
 
@@ -94,6 +110,7 @@ class Fleet:
         with self.changed:
             # Above all numbers that an earlier controller can have given.
             peer.number, peer.report = max(self._now(), peer.number + 1), None
+            peer.moved = time.monotonic()
         self._send(peer, Grant, number=peer.number, **fields)
 
     def fetch(self, peers: Iterable[Peer], seconds: float) -> dict[str, list[bytes]]:
@@ -125,6 +142,7 @@ class Fleet:
             self._send(peer, Stop, reason=reason)
         self._outbox.close()
         self._listener.close()
+        self._keeper.close()
         if self._answering is not None:
             self._answering.close()
         self._spool.close()
@@ -162,7 +180,7 @@ class Fleet:
             peer = self.peers.get(record.node)
             if peer is None or peer.announce.incarnation != record.incarnation:
                 return
-            self._revive(peer)
+            self._revive(peer, record)
             if isinstance(record, Leave):
                 peer.present = False
                 self._tell(f"node {peer.name} leaves: {one_line(record.reason)}")
@@ -199,28 +217,38 @@ class Fleet:
             del self.peers[taken[gone[0]].name]
         return (free + gone)[0]
 
-    def _revive(self, peer: Peer) -> None:
-        if peer.stale or not peer.present:
+    def _revive(self, peer: Peer, record: Up) -> None:
+        peer.heard = time.monotonic()
+        place = (record.grant, record.step) if isinstance(record, Beat) else None
+        if place != peer.place:
+            peer.place, peer.moved, peer.stuck = place or peer.place, peer.heard, False
+        if (peer.stale or not peer.present) and not peer.stuck:
             self._tell(f"node {peer.name} is heard of again")
-        peer.heard, peer.stale, peer.present = time.monotonic(), False, True
+        peer.stale, peer.present = False, not peer.stuck
 
     def _watch(self, peer: Peer) -> None:
-        silent = time.monotonic() - peer.heard
+        now = time.monotonic()
+        silent, still = now - peer.heard, now - peer.moved
         if peer.present and silent > self._stale and not peer.stale:
             peer.stale = True
             self._tell(f"node {peer.name} is stale: nothing heard for {silent:.0f} s")
         if peer.present and silent > self._retire:
             peer.present = False
             self._tell(f"node {peer.name} is given up: nothing heard for {silent:.0f} s")
+        if peer.present and peer.busy and still > self._patience:
+            peer.present, peer.stuck = False, True
+            self._tell(f"node {peer.name} is given up: it took no step for {still:.0f} s")
 
     def _answer(self, beat: Beat, received: int) -> None:
         """Tells the node the time; an answer that is lost is not worth a second one."""
         channel = records.channel_down(self._swarm, beat.node)
         try:
             self._answering = self._answering or self._bus.publisher()
+            answered = self._now()
+            offset, bound = self._keeper.known(answered) or (0, clock.UNKNOWN)
             pulse = Pulse(
                 node=beat.node, incarnation=beat.incarnation, sent=beat.sent, received=received,
-                answered=self._now(),
+                answered=answered, utc_offset=offset, utc_bound=bound,
             )  # fmt: skip
             self._answering.publish(channel, [directives.encode_down(pulse)])
         except BusError:

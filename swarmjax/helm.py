@@ -18,6 +18,7 @@ from swarmjax.dials import Dial, at_rest
 from swarmjax.errors import one_line
 from swarmjax.heeding import Heeded, heed
 from swarmjax.ledger import Entry, Ledger
+from swarmjax.naming import Named, named, rebuilt
 from swarmjax.obey import obey
 from swarmjax.space import Space
 from swarmjax.steerable import Scene
@@ -41,6 +42,7 @@ class Helm:
         goal: by which the worst give way; `fitness.default` where it is None.
         tell: told in words what was done, and on which member.
         announce: told the run's state when it is paused and when it goes on.
+        leaving: whether the process is to end, however long the run is paused.
         nodes: as in `Scene`.
     """
 
@@ -55,12 +57,13 @@ class Helm:
         *,
         tell: Tell,
         announce: Callable[[str], None],
+        leaving: Callable[[], bool] = lambda: False,
         nodes: int = 0,
     ):
         nobody = np.zeros(0, int)
         self._scene = Scene(space, dials, resizes, nobody, nobody.astype(bool), nodes)
         self._ledger, self._seed, self._goal = ledger, seed, goal or fitness.default
-        self._tell, self._announce = tell, announce
+        self._tell, self._announce, self._leaving = tell, announce, leaving
         self._standing: Standing | None = None
         self._coming: Coming | None = None
         # Never taken twice, even where the ledger could not be written to.
@@ -77,7 +80,7 @@ class Helm:
         for slot in standing.expire(frame):
             self._tell(f"what was asked for member {slot} ended with its network", slot)
         self._take(frame)
-        while self.paused and not self.stopped:
+        while self.paused and not self.stopped and not self._leaving():
             time.sleep(_PATIENCE)
             self._take(frame)
         going = not self.stopped or int(frame.round) == 0
@@ -120,6 +123,15 @@ class Helm:
         self._asked.clear()
         self._heeded.clear()
 
+    def orders(self) -> Named:
+        """What holds from round to round, by name; nothing before anything was heard."""
+        return {} if self._standing is None else named(vars(self._standing), "orders")
+
+    def take_over(self, orders: Named, members: int) -> None:
+        """Lets hold what `orders` of an earlier helm told, perhaps among others."""
+        self._standing = Standing(members, at_rest(self._scene.dials))
+        vars(self._standing).update(rebuilt(vars(self._standing), orders, "orders"))
+
     def _begin(self, frame: Frame) -> Standing:
         if self._standing is None:
             self._standing = Standing(len(frame.alive), at_rest(self._scene.dials))
@@ -132,7 +144,7 @@ class Helm:
 
     def _take(self, frame: Frame) -> None:
         """Takes what waits: what concerns the whole run is done at once, the rest in the round."""
-        for entry in self._ledger.waiting():
+        for entry in self._ledger.waiting(int(frame.round) + 1):
             if entry.id not in self._taken:
                 self._taken.add(entry.id)
                 self._tried(entry, frame, lambda entry=entry: self._sort(entry, frame))

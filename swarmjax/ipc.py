@@ -30,6 +30,29 @@ def column(values: Any) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(memory)])
 
 
+def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Numbers or booleans of a column without gaps `[n]`, from its memory.
+
+    `to_numpy` would import pandas too.
+    """
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    return np.concatenate([np.empty(0, _kind(column)), *map(_numbers, chunks)])
+
+
+def _kind(column: pa.Array | pa.ChunkedArray) -> np.dtype:
+    return np.dtype(column.type.to_pandas_dtype())
+
+
+def _numbers(chunk: pa.Array) -> np.ndarray:
+    memory, first, end = chunk.buffers()[1], chunk.offset, chunk.offset + len(chunk)
+    if memory is None:
+        return np.empty(0, _kind(chunk))
+    if chunk.type == pa.bool_():
+        bits = np.frombuffer(memory, np.uint8)
+        return np.unpackbits(bits, count=end, bitorder="little")[first:].astype(bool)
+    return np.frombuffer(memory, _kind(chunk), end)[first:]
+
+
 def texts(values: Iterable[str]) -> pa.Array:
     """Texts as an Arrow array."""
     encoded = [text.encode() for text in values]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swarmjax.errors import InputError, one_line
-from swarmjax.steering import LARGEST, Directive, encode
+from swarmjax.steering import LARGEST, Directive, encode, kind_of
 
 TABLE = """
 CREATE TABLE directives (id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL,
@@ -28,6 +28,11 @@ CREATE INDEX waiting ON directives (id) WHERE state = 'queued';
 # What a run may be in while it can be steered.
 STEERABLE = ("running", "paused")
 LONGEST_NAME = 64
+# Directives that are about the process that runs, and change no Plan.
+AT_ONCE = ("pause", "resume", "stop")
+_ENDED = "the run has ended"
+# Any text would be later than all numbers, and wait forever.
+_DUE = "CAST(ifnull(round, 0) AS INTEGER)"
 # Rows taken at a time; what is more waits for the next round.
 _AT_ONCE = 4096
 # As bytes and cut off: whatever else a row holds must not hurt who reads it.
@@ -76,10 +81,11 @@ class Ledger:
     def __init__(self, database: sqlite3.Connection, lock: threading.Lock):
         self._database, self._lock = database, lock
 
-    def waiting(self) -> list[Entry]:
-        """What is queued, in the order in which it was asked for."""
+    def waiting(self, round: int = 2**31) -> list[Entry]:
+        """What is queued for `round`, in the order in which it was asked for."""
+        due = f"state = 'queued' AND {_DUE} <= {round:d} ORDER BY id"
         with contextlib.suppress(sqlite3.Error), self._lock:
-            return _entries(self._database, "state = 'queued' ORDER BY id", _AT_ONCE)
+            return _entries(self._database, due, _AT_ONCE)
         return []
 
     def entry(self, id: int) -> Entry | None:
@@ -104,12 +110,30 @@ class Ledger:
         self._write("UPDATE directives SET told = ? WHERE id = ?", (told, id))
 
     def close(self, round: int) -> None:
-        """Refuses all that waits, since the run has ended."""
+        """Refuses what waits, since the run has ended; not what is for later rounds: `requeue`."""
         self._write(
             "UPDATE directives SET state = 'refused', round = ?, settled = ?, "
-            "told = 'the run has ended' WHERE state = 'queued'",
-            (round, time.time()),
+            f"told = '{_ENDED}' WHERE state = 'queued' AND {_DUE} <= ?",
+            (round, time.time(), round),
         )
+
+    def requeue(self, round: int) -> None:
+        """Lets what was settled after `round` rounds wait again, each for its own round.
+
+        Not what concerned the process that ended, which is one of `AT_ONCE`.
+        """
+        entries: list[Entry] = []
+        with contextlib.suppress(sqlite3.Error), self._lock:
+            # What is withdrawn bears the round before the one it was asked for.
+            later = f"state != 'queued' AND round + (state = 'withdrawn') > {round:d}"
+            entries = _entries(self._database, f"{later} AND told != '{_ENDED}'", -1)
+        for entry in entries:
+            if kind_of(entry.body) not in AT_ONCE:
+                self._write(
+                    "UPDATE directives SET round = round + (state = 'withdrawn'), "
+                    "state = 'queued', settled = NULL, inverse = NULL WHERE id = ?",
+                    (entry.id,),
+                )
 
     def _write(self, statement: str, values: tuple) -> None:
         with contextlib.suppress(sqlite3.Error), self._lock, self._database as database:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from swarmjax import anomaly
-from swarmjax.bus import open_bus
+from swarmjax.bus import open_bus, open_if_named
+from swarmjax.channels import Bus
 from swarmjax.crossover import OF_TWO, OPERATORS
 from swarmjax.fleet import Fleet
 from swarmjax.node_trainer import NodeTrainer
+from swarmjax.relay import relayed
 from swarmjax.space import Space
 from swarmjax.train import LocalTrainer, Network
 from swarmjax.types import Frame, Genome, Plan, Trainer
@@ -66,6 +68,11 @@ class Mixed:
         """Of the local trainer; of nodes nothing is."""
         room = (0, self._members - self._parts[0].stop)
         return {kind: np.pad(np.asarray(v), room) for kind, v in self._local.measured.items()}
+
+    @property
+    def shown(self):
+        """Of the local trainer; nodes send their own windows, see `inbox`."""
+        return self._local.shown
 
     def prepare(self, genome: Genome) -> None:
         """As of the local trainer."""
@@ -159,26 +166,45 @@ def with_nodes(
     *,
     bus: str | None,
     swarm: str,
+    patience: float,
     tell: Callable[[str], None],
 ) -> Iterator[LocalTrainer | Mixed]:
     """The trainer of a run, with its nodes if it has any, which are told to stop at the end.
 
+    Meanwhile the run can be followed over the bus, where one is named.
+
     Raises:
         InputError: there is no such bus, or not all nodes join in time.
     """
-    if not members[1]:
-        yield local
-        return
-    opened = open_bus(bus)
+    opened = open_bus(bus) if members[1] else open_if_named(bus)
+    with relayed(directory, opened, swarm, tell):
+        if opened is None or not members[1]:
+            yield local
+            return
+        with _fleet(opened, swarm, space, members[1], directory, patience, tell) as fleet:
+            tell(f"waiting for {members[1]} nodes of swarm {swarm} at {opened}")
+            nodes = NodeTrainer(fleet, space, members[1])
+            nodes.wait(JOINING)
+            yield Mixed(local, nodes, members)
+
+
+@contextlib.contextmanager
+def _fleet(
+    bus: Bus,
+    swarm: str,
+    space: Space,
+    nodes: int,
+    directory: Path,
+    patience: float,
+    tell: Callable[[str], None],
+) -> Iterator[Fleet]:
+    """The nodes of the run; in the end they are told to stop."""
 
     def told(text: str) -> None:
         # What cannot be written down must not end the threads that hear and answer the nodes.
         with contextlib.suppress(sqlite3.Error):
             tell(text)
 
-    fleet = Fleet(opened, swarm, space, members[1], directory, tell=told)
+    fleet = Fleet(bus, swarm, space, nodes, directory, patience=patience, tell=told)
     with contextlib.closing(fleet):
-        tell(f"waiting for {members[1]} nodes of swarm {swarm} at {opened}")
-        nodes = NodeTrainer(fleet, space, members[1])
-        nodes.wait(JOINING)
-        yield Mixed(local, nodes, members)
+        yield fleet

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,17 +44,16 @@ class NodeTrainer:
     not, the member keeps its own and takes over the genes.
     """
 
-    def __init__(self, fleet: Fleet, space: Space, members: int, *, patience: float = math.inf):
+    def __init__(self, fleet: Fleet, space: Space, members: int):
         """Nothing is trained before the first round.
 
         Args:
             fleet: the nodes, as many as there are members.
             space: of their genes.
             members: how many.
-            patience: seconds after which a round ends without the nodes that are not ready.
         """
         self._fleet, self._space, self._members = fleet, space, members
-        self._patience, self._births = patience, 0
+        self._births = 0
 
     def wait(self, seconds: float) -> None:
         """Waits until every member has a node; InputError if that takes longer."""
@@ -107,7 +104,7 @@ class NodeTrainer:
         return {slot: come[peers[slot].name] for slot in wanted if peers[slot].name in come}
 
     def _await(self, orders: dict[int, _Order]) -> None:
-        """Until every node has reported, returned as another incarnation, or gone."""
+        """Until every node has reported, returned as another incarnation, or was given up."""
 
         def done():
             return all(
@@ -115,8 +112,7 @@ class NodeTrainer:
                 for order in orders.values()
             )
 
-        begun = time.monotonic()
-        while not self._fleet.wait(done, 1.0) and time.monotonic() - begun < self._patience:
+        while not self._fleet.wait(done, 60.0):
             pass
 
     def _same(self, peer: Peer) -> bool:
@@ -189,7 +185,8 @@ class _Columns:
         for values in self._metrics.values():
             values[slot] = np.nan
         columns["descriptor"][slot] = np.nan
-        columns["alive"][slot], columns["total_steps"][slot] = True, peer.announce.step
+        step = peer.announce.step if peer.report is None else peer.report.step
+        columns["alive"][slot], columns["total_steps"][slot] = True, step
         columns["birth"][slot] = columns["lineage"][slot] = births
         self._write(slot, peer, raw_genes(space, peer.announce.genes))
         return births + 1

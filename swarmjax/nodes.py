@@ -33,6 +33,7 @@ from swarmjax.channels import Bus, Publisher
 from swarmjax.directives import Given, Grant, Pulse, Share, Stop
 from swarmjax.errors import InputError
 from swarmjax.listener import Listener
+from swarmjax.ntp import Timekeeper, server
 from swarmjax.outbox import Outbox
 from swarmjax.profiles import Arrays, Profile
 from swarmjax.recorder import Recorder
@@ -81,6 +82,7 @@ class Node:
         window: int = 50,
         heartbeat: float = 1.0,
         read_clock: clock.Clock = clock.read,
+        ntp: str | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ):
         """Joins the swarm, as soon as there is a bus.
@@ -95,6 +97,7 @@ class Node:
             window: steps of a window; 1 tells the loss of every step.
             heartbeat: seconds between two signs of life.
             read_clock: this machine's clocks.
+            ntp: a server of the time, see `ntp`; None for that of the environment, if any.
             tell: told in a line when the bus is lost or back.
 
         Raises:
@@ -103,20 +106,25 @@ class Node:
         self._up, down = records.channel_up(swarm), records.channel_down(swarm, name)
         self._name, self._clock, self._watch = name, read_clock, watch
         profile.check_watched(watch)
+        host, port = server(ntp)
         bus = open_bus(bus) if bus is None or isinstance(bus, str) else bus
         self._recorder = Recorder(window, self._stamp, Usage().sample)
         self._shapes, self._snapshot = profile.fields()["weights"], _copied(profile.weights)
         self._sequence, self._beats, self._step, self.refused = 0, 0, profile.step, 0
         self._putting, self._timing = threading.Lock(), threading.Lock()
         self._exchanges: deque[clock.Exchange] = deque(maxlen=clock.KEPT)
+        # The controller against UTC, and this node's nanoseconds when it was asked for.
+        self._utc: tuple[clock.Estimate | None, int] = (None, 0)
         self._orders: queue.SimpleQueue[Grant | Stop] = queue.SimpleQueue()
         self._collector, self._given, self._heard = parcels.Collector(), (-1, []), 0
         self._job, self._stopped = Job(0, 0, 0, {}, "own", None), False
         self._sent = time.monotonic()
         self._spool = Spool(spool, tell=tell)
+        self._keeper = Timekeeper(host, port, lambda: read_clock().monotonic, tell=tell)
         try:
             self._put(records.Announce, **profile.fields())
         except (InputError, TypeError):
+            self._keeper.close()
             self._spool.close()
             raise
         self._outbox = Outbox(self._spool, bus, tell=tell, beat=self._beat, every=heartbeat)
@@ -187,6 +195,7 @@ class Node:
         self._put(records.Leave, reason=reason)
         self._outbox.close()
         self._listener.close()
+        self._keeper.close()
         self._spool.close()
 
     def _begin(self, grant: Grant) -> Job:
@@ -225,7 +234,10 @@ class Node:
         reading = self._clock()
         with self._timing:
             known = clock.estimate(self._exchanges, reading.monotonic)
-        return clock.stamp(reading, known)
+            utc, asked = self._utc
+        here = self._keeper.known(reading.monotonic)
+        other = clock.between(here, utc, reading.monotonic - asked)
+        return clock.stamp(reading, clock.best(known, other))
 
     def _beat(self, publisher: Publisher) -> None:
         mark, self._beats = self._mark(self._beats), self._beats + 1
@@ -247,6 +259,8 @@ class Node:
             exchange = clock.Exchange(order.sent, order.received, order.answered, returned)
             with self._timing:
                 self._exchanges.append(clock.check_exchange(exchange))
+                utc = clock.Estimate(order.utc_offset, order.utc_bound)
+                self._utc = (utc if order.utc_bound >= 0 else None, order.sent)
         elif isinstance(order, Given):
             parts = self._collector.add(order.request, order.part, order.parts, order.data)
             self._given = (order.request, parts) if parts else self._given

@@ -24,6 +24,9 @@ class Peer:
         heard: monotonic seconds when it was heard of last.
         present: it has neither left nor been retired.
         stale: it was silent for longer than is usual.
+        place: number of the grant it had heard of, and steps behind its weights, as it told last.
+        moved: monotonic seconds when that changed, or it told of work.
+        stuck: it lives, but was given up because it did not move.
         number: of its last grant.
         report: what it said at the end of that grant, or None so far.
         parcel: parts of its weights as they come.
@@ -34,6 +37,9 @@ class Peer:
     heard: float
     present: bool = True
     stale: bool = False
+    place: tuple[int, int] = (0, 0)
+    moved: float = 0.0
+    stuck: bool = False
     number: int = 0
     report: Report | None = None
     parcel: Collector = field(default_factory=Collector)
@@ -42,6 +48,11 @@ class Peer:
     def name(self) -> str:
         """Of the node."""
         return self.announce.node
+
+    @property
+    def busy(self) -> bool:
+        """Whether it owes the report of a grant."""
+        return self.number > 0 and self.report is None
 
     def fits(self, other: Peer) -> bool:
         """Whether it can take over the other's weights."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
 
@@ -146,6 +146,34 @@ def keep(frame: Frame) -> Plan:
         fresh=xp.zeros(own.shape, bool),
         genome=dict(frame.genome),
     )
+
+
+def culprit(policy: Policy, key: Key, frame: Frame, state: State) -> str:
+    """The name of the policy within `policy` whose Plan cannot be followed; empty: it can be."""
+    wrong = ""
+    for name, plan in _trail(policy, key, keep(frame), frame, state):
+        try:
+            check_plan(jax.tree.map(np.asarray, plan), frame)
+            wrong = ""
+        except PlanError:
+            # Who leaves it as it was is not to blame.
+            wrong = wrong or name
+    return wrong
+
+
+def _trail(
+    policy: Policy, key: Key, plan: Plan, frame: Frame, state: State
+) -> Iterator[tuple[str, Plan]]:
+    """The Plan after each of the policies within `policy`, with its name."""
+    if not policy.links:
+        update = policy.update if policy.host else jax.jit(policy.update)
+        yield policy.name, update(key, plan, frame, state)[0]
+        return
+    keys = jax.random.split(key, len(policy.links))
+    for i, link in enumerate(policy.links):
+        for name, changed in _trail(link, keys[i], plan, frame, state[i]):
+            yield name, changed
+            plan = changed
 
 
 def check_plan(plan: Plan, frame: Frame) -> None:

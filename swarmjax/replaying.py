@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 
-from swarmjax import telemetry
+from swarmjax import anomaly, checkpoints, holding, naming, telemetry
+from swarmjax.checkpoints import Checkpoint
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.result import main_metric
 from swarmjax.rounds import begin, budgeted, prepare_jax
@@ -20,12 +21,15 @@ from swarmjax.train import Choices, LocalTrainer
 from swarmjax.types import Frame, InputError
 
 
-def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrainer, Frame]:
+def replay(
+    experiment: Experiment, rounds: int | None = None, *, nearest: bool = False
+) -> tuple[LocalTrainer, Frame]:
     """Repeats a stored run from its Plans, bit for bit, without asking its policy.
 
     Args:
         experiment: what was run; its `directory` holds the run.
         rounds: how many rounds to repeat, or None for all that are stored.
+        nearest: begins with the nearest checkpoint before instead of the seed.
 
     Returns:
         The trainer, which holds the weights, and the last Frame.
@@ -33,25 +37,75 @@ def replay(experiment: Experiment, rounds: int | None = None) -> tuple[LocalTrai
     prepare_jax()
     if experiment.directory is None:
         raise InputError("replay needs the directory of the run")
-    reader = open_run(experiment.directory)
     if experiment.nodes:
         raise InputError("a run with nodes cannot be replayed: they train elsewhere")
-    setup = check(replace(experiment, directory=None))
-    _check_same_run(setup, reader)
-    trainer, frame = begin(setup, Choices.from_json(reader.engine()))
-    with contextlib.closing(reader):
-        for round, table in reader.plans():
+    with contextlib.closing(open_run(experiment.directory)) as reader:
+        setup = check(replace(experiment, directory=None))
+        check_same_run(setup, reader)
+        trainer, frame = begin(setup, Choices.from_json(reader.engine()))
+        if nearest:
+            frame = _from_checkpoint(trainer, frame, reader, rounds)
+        for round, table in reader.plans(int(frame.round) + 1):
             if rounds is None or round <= rounds:
                 after = trainer.round(telemetry.plan_from_table(table), frame)
                 frame = budgeted(after, int(after.remaining), experiment)
     return trainer, frame
 
 
-def _check_same_run(setup: Setup, reader: Reader) -> None:
-    """Raises InputError if the experiment is not the one that the directory holds."""
+def _from_checkpoint(
+    trainer: LocalTrainer, first: Frame, reader: Reader, rounds: int | None
+) -> Frame:
+    checkpoint, _ = checkpoints.latest(reader.directory, rounds)
+    if checkpoint is None:
+        return first
+    _, plan = next(reader.plans(1))
+    return take_up(trainer, first, telemetry.plan_from_table(plan).genome, checkpoint)
+
+
+def take_up(trainer: LocalTrainer, first: Frame, genome: Any, checkpoint: Checkpoint) -> Frame:
+    """Lets `trainer` hold what a checkpoint does, and returns the Frame of its round.
+
+    Args:
+        trainer: a new one, of the same run.
+        first: the Frame before anything was trained.
+        genome: of the first Plan.
+        checkpoint: of the run.
+
+    Raises:
+        InputError: it is not of such a run, or of another version.
+    """
+    found = naming.rebuilt(first, checkpoint.arrays, "frame")
+    # In the order in which a trainer names them, and a round's columns come.
+    frame = found._replace(metrics={name: found.metrics[name] for name in first.metrics})
+    blank = anomaly.init(len(first.alive))
+
+    def make(containers, store):
+        genes = frame.genome
+        swarm = holding.swarm_of(trainer.recipe, containers, genes, checkpoint.arrays, store)
+        return swarm, naming.rebuilt(blank, checkpoint.arrays, "detector")
+
+    trainer.resume(genome, make)
+    return frame
+
+
+def check_same_run(setup: Setup, reader: Reader, *more: str) -> None:
+    """Raises InputError if the experiment is not the one that the directory holds.
+
+    `more` of what `described` says must be the same too.
+    """
     asked = {**described(setup), "space": setup.recipe.space.to_json()}
     held = {**reader.config, "space": reader.space.to_json()}
-    for name in ("task", "model", "members", "budget", "round_steps", "seed", "batch", "space"):
+    for name in (
+        "task",
+        "model",
+        "members",
+        "budget",
+        "round_steps",
+        "seed",
+        "batch",
+        "space",
+        *more,
+    ):
         if asked[name] != held[name]:
             raise InputError(
                 f"{reader.directory} holds a run with {name} {held[name]}, not {asked[name]}"
@@ -61,17 +115,51 @@ def _check_same_run(setup: Setup, reader: Reader) -> None:
 def described(setup: Setup) -> dict[str, Any]:
     """What the run directory says of how it was made."""
     experiment = setup.experiment
-    numbers = {n: getattr(experiment, n) for n in ("members", "budget", "round_steps", "seed")}
+    names = ("members", "budget", "round_steps", "seed", "window", "retain")
+    given = {name: getattr(experiment, name) for name in names}
     packages = ("swarmjax", "jax", "jaxlib", "flax", "optax", "numpy")
-    return numbers | {
+    return given | {
         "task": setup.task.name,
+        "builtin": _builtin(experiment),
         "policy": setup.policy.name,
         "model": setup.model,
         "metric": main_metric(setup.task),
         "batch": setup.task.batch,
         "nodes": experiment.nodes,
+        "metrics": list(setup.task.metrics),
+        "trace": [int(slot) for slot in experiment.trace],
+        "parameters": list(experiment.parameters),
         "devices": [str(device) for device in jax.local_devices()],
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
         "started": time.time(),
     }
+
+
+def _builtin(experiment: Experiment) -> dict[str, Any] | None:
+    """What of an experiment can be said by names; None where more belongs to it."""
+    task, model = experiment.task, experiment.model
+    if isinstance(task, str) and isinstance(model, str | None) and experiment.optimizer is None:
+        metrics = experiment.metrics
+        return {"task": task, "model": model, "metrics": metrics and list(metrics)}
+    return None
+
+
+def stored_experiment(reader: Reader) -> Experiment:
+    """The experiment of a run of built-in parts, as far as a replay needs it.
+
+    Raises:
+        InputError: it was one of the user's own, which only its file defines.
+    """
+    names: Any = reader.config.get("builtin")
+    if not names:
+        raise InputError(
+            f"{reader.directory} is a run of your own task, model or optimizer; name the file that "
+            "defines it: --experiment FILE.py"
+        )
+    return Experiment(**names, **numbers(reader), space=reader.space)
+
+
+def numbers(reader: Reader) -> dict[str, Any]:
+    """The numbers of a stored run's experiment."""
+    return {name: reader.config[name] for name in ("members", "budget", "round_steps", "seed")}

@@ -52,7 +52,7 @@ def main_metric(task: Task) -> str:
 
 def describe_best(setup: Setup, frame: Frame, member: int, network: Network) -> Best:
     """The network that `frame` shows in slot `member`, without padding."""
-    return _described(setup.recipe, frame, member, network)
+    return _shown(setup.recipe, frame, member, network)
 
 
 def take_out(trainer: LocalTrainer, frame: Frame, slot: int) -> Best:
@@ -68,22 +68,30 @@ def take_out(trainer: LocalTrainer, frame: Frame, slot: int) -> Best:
     """
     if not 0 <= slot < len(frame.alive):
         raise InputError(f"slot {slot} is none of the swarm's, 0 to {len(frame.alive) - 1}")
-    return _described(trainer.recipe, frame, slot, trainer.network(slot, frame.genome))
+    return _shown(trainer.recipe, frame, slot, trainer.network(slot, frame.genome))
 
 
-def _described(recipe: Recipe, frame: Frame, member: int, network: Network) -> Best:
-    values = recipe.space.values(frame.genome, member)
+def _shown(recipe: Recipe, frame: Frame, slot: int, network: Network) -> Best:
+    scores = {name: float(metric[slot]) for name, metric in frame.metrics.items()}
+    origin = slot, int(frame.birth[slot]), int(frame.round)
+    return described_best(recipe, network, scores, origin)
+
+
+def described_best(
+    recipe: Recipe, network: Network, scores: dict[str, float], origin: tuple[int, int, int]
+) -> Best:
+    """A network without padding; `origin` is its slot, birth number and round."""
+    genome = {name: np.asarray(value)[None] for name, value in network.genome.items()}
+    values = recipe.space.values(genome, 0)
     architecture = models.architecture_of(recipe.space, values)
     variables = jax.tree.map(np.asarray, recipe.family.crop(network.member.variables, architecture))
-    scores = {name: float(metric[member]) for name, metric in frame.metrics.items()}
-    birth = int(frame.birth[member])
-    model, round = recipe.family.build(values), int(frame.round)
+    model = recipe.family.build(values)
     if not isinstance(model, nn.Module):
         # Imported here: others need not wait for NNX.
         from swarmjax import nnx_family
 
         nnx_family.load(model, variables).eval()
-    return Best(model, variables["params"], variables, values, scores, member, birth, round)
+    return Best(model, variables["params"], variables, values, scores, *origin)
 
 
 def score_on(setup: Setup, network: Network, split: str) -> dict[str, float]:

@@ -10,9 +10,10 @@ import numpy as np
 from swarmjax import machine, resources
 from swarmjax.experiment import Experiment, Setup
 from swarmjax.frames import first_frame
-from swarmjax.policy import keep
+from swarmjax.policy import PlanError, check_plan, culprit, keep
 from swarmjax.train import Choices, LocalTrainer
-from swarmjax.types import Array, Frame, Plan, Policy, State
+from swarmjax.types import Array, Frame, Key, Plan, Policy, State
+from swarmjax.watch import Wanted
 
 
 def prepare_jax() -> None:
@@ -34,6 +35,7 @@ def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, F
         setup.recipe, setup.task, members=experiment.members - experiment.nodes,
         budget=experiment.budget,
         seed=experiment.seed, storage=experiment.storage, choices=choices,
+        wanted=Wanted(experiment.window, tuple(experiment.trace), tuple(experiment.parameters)),
     )  # fmt: skip
     genome = setup.recipe.space.draw(experiment.seed, experiment.members)
     frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
@@ -42,8 +44,27 @@ def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, F
 
 def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
     """What `policy` makes of `frame`; `bits` `[2]` are those of its key."""
-    key = jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
-    return policy.update(key, keep(frame), frame, state)
+    return policy.update(_key(bits), keep(frame), frame, state)
+
+
+def check_made(
+    plan: Plan, frame: Frame, policy: Policy, bits: Array, seen: Frame, state: State
+) -> None:
+    """Checks a Plan that `policy` made of `seen`, to be followed after `frame`.
+
+    Raises:
+        PlanError: it cannot be; the message also names who in the chain is to blame.
+    """
+    try:
+        check_plan(plan, frame)
+    except PlanError as error:
+        if name := culprit(policy, _key(bits), seen, state):
+            raise PlanError(f"policy {name}: {error}") from None
+        raise
+
+
+def _key(bits: Array) -> Key:
+    return jax.random.wrap_key_data(bits, impl="threefry2x32")  # pyright: ignore[reportArgumentType]
 
 
 def policy_bits(seed: int, round: int) -> np.ndarray:

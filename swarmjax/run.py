@@ -8,49 +8,39 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from swarmjax import anomaly, fitness, progress, resources, store, strain, telemetry
+from swarmjax import (
+    anomaly,
+    champion,
+    outcome,
+    progress,
+    resources,
+    resuming,
+    stopping,
+    store,
+    strain,
+    telemetry,
+)
+from swarmjax.backlog import Backlog
+from swarmjax.champion import Champion
 from swarmjax.compiling import QUICK, Watch
-from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
-from swarmjax.experiment import Experiment, Setup, check
+from swarmjax.experiment import Experiment
 from swarmjax.helm import Helm
+from swarmjax.journal import Journal
+from swarmjax.keeping import Keeper
 from swarmjax.mixed import Mixed, with_nodes
-from swarmjax.policy import PlanError, check_plan, guarded
-from swarmjax.replaying import described
-from swarmjax.result import Best, describe_best, main_metric, score_on, stored_best
-from swarmjax.rounds import begin, budgeted, decide, policy_bits, prepare_jax
+from swarmjax.naming import Named, rebuilt
+from swarmjax.outcome import DivergedError, Result
+from swarmjax.policy import PlanError, guarded
+from swarmjax.result import main_metric, score_on, stored_best
+from swarmjax.rounds import budgeted, check_made, decide, policy_bits, prepare_jax
 from swarmjax.succession import lineages
-from swarmjax.train import LocalTrainer, Network
+from swarmjax.train import LocalTrainer
 from swarmjax.types import Frame, Plan
-
-
-class DivergedError(RuntimeError):
-    """No member ever reached a finite validation score."""
-
-
-class Result(NamedTuple):
-    """What a run returns.
-
-    Attributes:
-        best: the best network the run has seen.
-        ensemble: the best few that live after the last round, who vote; None where nobody does, or
-            none was asked for.
-        soup: the mean of the last round's best network and its relatives; None as before.
-        frame: the last Frame.
-        directory: where everything is stored.
-        trainer: holds the weights of all members but nodes; `trainer.network(slot, frame.genome)`.
-    """
-
-    best: Best
-    ensemble: Ensemble | None
-    soup: Soup | None
-    frame: Frame
-    directory: Path
-    trainer: LocalTrainer | Mixed
 
 
 def run(
@@ -58,6 +48,7 @@ def run(
     *,
     display: progress.Display | None = None,
     started: Callable[[Path], None] = lambda directory: None,
+    resume: bool = False,
     **settings: Any,
 ) -> Result:
     """Trains a swarm until its budget is spent.
@@ -66,25 +57,29 @@ def run(
         experiment: what to run, changed by `settings`, or None to build it from them alone.
         display: shown what happens; None for silence.
         started: called with the run's directory once it exists.
+        resume: goes on with the run in the directory, whatever ended it, instead of a new one.
         settings: fields of `Experiment`.
 
     Raises:
         InputError: the experiment cannot be run as given; nothing was written.
         PlanError: the policy made a Plan that cannot be followed.
+        StoppedError: Ctrl-C or SIGTERM ended it between two rounds.
     """
     experiment = replace(experiment, **settings) if experiment else Experiment(**settings)
     prepare_jax()
-    setup = check(experiment)
-    begun = begin(setup)
-    local = setup.experiment.members - setup.experiment.nodes
-    begun[0].check_memory({name: values[:local] for name, values in begun[1].genome.items()})
+    begun = resuming.again(experiment) if resume else resuming.anew(experiment)
     display = display or progress.Silent()
-    writer = store.create(setup.directory, described(setup), setup.recipe.space)
+    writer: Any = Backlog(begun.writer, display.note)
     watch = Watch(display.compiling)
-    with contextlib.closing(writer), store.reported(writer), store.alive(writer), display, watch:
-        started(setup.directory)
-        with _joined(setup, begun, writer, display) as trainer:
-            return _Loop(setup, (trainer, begun[1]), writer, display, watch).run()
+    with (
+        contextlib.closing(writer), store.reported(writer), store.alive(writer), display, watch,
+        stopping.polite(display.note) as wish,
+    ):  # fmt: skip
+        started(begun.setup.directory)
+        with _joined(begun, writer, display) as trainer:
+            loop = _Loop(begun, trainer, writer, display, watch, wish)
+            with contextlib.closing(loop.keeper):
+                return loop.run()
 
 
 class _Loop:
@@ -92,56 +87,94 @@ class _Loop:
 
     def __init__(
         self,
-        setup: Setup,
-        begun: tuple[LocalTrainer | Mixed, Frame],
-        writer: store.Writer,
+        begun: resuming.Beginning,
+        trainer: LocalTrainer | Mixed,
+        writer: Any,
         display: progress.Display,
         watch: Watch,
+        wish: stopping.Wish,
     ):
+        setup, self._frame, self._known = begun.setup, begun.frame, begun.plans
         self._setup, self._writer, self._display, self._watch = setup, writer, display, watch
-        self._trainer, self._frame = begun
-        self._trainer.report, self._chosen = self._note, None
-        # In the background: meanwhile the policy is compiled and makes the first Plan.
-        self._trainer.prepare(self._frame.genome)
-        policy = guarded(setup.policy)
-        self._state, self._told = policy.init(self._frame), watch.programs
+        self._trainer, self._wish = trainer, wish
+        self._trainer.report, self._chosen = partial(self._say, "compiled"), None
+        if begun.checkpoint is None:
+            # In the background: meanwhile the policy is compiled and makes the first Plan.
+            self._trainer.prepare(self._frame.genome)
+        self._policy = policy = guarded(setup.policy)
+        self._state, self._told = policy.init(begun.first), watch.programs
         self._decide = partial(decide, policy)
         if not policy.host:
             # A policy's arithmetic is small: it is worth compiling fast, not running fast.
             self._decide = jax.jit(self._decide, compiler_options=QUICK)
-        self._best: tuple[tuple[bool, float], Network, Best] | None = None
-        self._strain = strain.init(2)
+        self._champion: Champion | None = None
+        self._strain, self._journal = strain.init(2), Journal(writer)
         resizes = setup.recipe.family.sizes is not None
         writer.steering(setup.dials, resizes)
         self._helm = Helm(
             writer.ledger, setup.recipe.space, setup.dials, resizes, setup.experiment.seed,
             setup.goal, tell=partial(self._event, "steered"), announce=self._announce,
-            nodes=setup.experiment.nodes,
+            leaving=lambda: bool(wish), nodes=setup.experiment.nodes,
         )  # fmt: skip
+        experiment, self._kept = setup.experiment, isinstance(trainer, LocalTrainer)
+        seconds, keep = experiment.checkpoint_seconds, experiment.checkpoints
+        self.keeper = Keeper(writer, seconds, keep, partial(self._say, "checkpoint"))
+        if begun.checkpoint is not None:
+            self._recall(begun.checkpoint.arrays, begun.checkpoint.facts)
+        for note in begun.told:
+            self._say("note", note)
+
+    def _recall(self, arrays: Named, facts: dict[str, Any]) -> None:
+        """Takes up what `resuming.remember` kept."""
+        self._state = rebuilt(self._state, arrays, "policy", facts["weak"])
+        self._helm.take_over(arrays, len(self._frame.alive))
+        self._champion = champion.found_again(self._setup, self._trainer, arrays, facts["best"])
+
+    def _remember(self) -> tuple[Named, dict[str, Any]]:
+        assert isinstance(self._trainer, LocalTrainer), "networks of nodes are kept elsewhere"
+        arrays, facts = resuming.remember(
+            self._trainer, self._frame, self._state, self._helm, self._champion
+        )
+        return arrays, facts | {"event": self._writer.last_event()}
 
     def run(self) -> Result:
         """Rounds until the budget is spent, a person stops it, or nobody lives or is revived."""
         self._announce("running")
-        for note in self._setup.notes:
-            self._event("note", note)
-            self._display.note(note)
-        while self._frame.remaining > 0 and self._helm.hear(self._frame):
+        while self._frame.remaining > 0 and self._going():
             plan = self._plan(int(self._frame.round) + 1)
             if not plan.steps.any():
                 break
             self._round(plan)
+            if self._kept:
+                self.keeper.after(int(self._frame.round), self._remember)
         return self._finish()
+
+    def _going(self) -> bool:
+        """Whether there is another round; raises StoppedError if the process is to end instead."""
+        going = bool(self._wish) or self._helm.hear(self._frame)
+        if not self._wish:
+            return going
+        round = int(self._frame.round)
+        saved = self._kept and round > 0 and self.keeper.now(round, self._remember)
+        rest = "" if saved else f", from the {'last checkpoint' if round else 'start'}"
+        raise stopping.StoppedError(
+            f"stopped after round {round}; give --resume with --directory "
+            f"{self._setup.directory} to go on{rest}", self._wish.code,
+        )  # fmt: skip
 
     def _round(self, plan: Plan) -> None:
         before, experiment = self._frame, self._setup.experiment
         round = int(before.round) + 1
-        self._writer.plan(round, telemetry.plan_table(plan))
+        if round not in self._known:
+            self._writer.plan(round, telemetry.plan_table(plan))
         frame = self._trainer.round(plan, before)
         if self._chosen != self._trainer.choices:
             self._chosen = self._trainer.choices
             self._writer.engine(self._chosen.to_json())
         self._frame = budgeted(frame, int(frame.remaining), experiment)
-        self._writer.frame(round, telemetry.frame_table(plan, self._frame, time.time()))
+        table = telemetry.frame_table(plan, self._frame, time.time())
+        self._writer.frame(round, table)
+        self._journal.write(round, table, self._frame, self._trainer.shown)
         self._writer.descriptors(round, self._frame.birth, self._frame.descriptor)
         lived = before.alive | (self._frame.birth != before.birth)
         for member in np.flatnonzero(lived & ~self._frame.alive):
@@ -158,34 +191,24 @@ class _Loop:
 
     def _plan(self, round: int) -> Plan:
         bits = policy_bits(self._setup.experiment.seed, round)
-        plan, self._state = self._decide(bits, self._helm.seen(self._frame), self._state)
+        before, seen = self._state, self._helm.seen(self._frame)
+        plan, self._state = self._decide(bits, seen, before)
         if round == 1:
             everyone = np.ones(len(self._frame.alive), bool)
             plan = plan._replace(fresh=everyone)
         plan = self._helm.steer(jax.tree.map(np.asarray, plan), self._frame)
-        check_plan(plan, self._frame)
+        # What was done is done again, even where the policy goes by times that have changed.
+        plan = self._known.get(round, plan)
+        check_made(plan, self._frame, self._policy, bits, seen, before)
         if not plan.steps.any() and (plan.fresh | self._frame.alive).any():
             raise PlanError(f"round {round}: {self._setup.policy.name} grants no member a step")
         return plan
 
     def _keep_best(self) -> None:
-        """Copies the best living network out of the swarm if it beats all before it.
-
-        Whoever keeps within the limits of the goal comes before everyone who does not.
-        """
-        frame = self._held()
-        scores = np.asarray(fitness.worst_if_dead(fitness.default(frame), frame))
-        within = fitness.feasible(self._setup.goal, frame) & np.isfinite(scores)
-        member = int(np.where(within | ~within.any(), scores, -np.inf).argmax())
-        if not np.isfinite(scores[member]):
-            return
-        worth = bool(within[member]), float(scores[member])
-        if self._best is not None and worth <= self._best[0]:
-            return
-        network = self._trainer.network(member, self._frame.genome)
-        best = describe_best(self._setup, self._frame, member, network)
-        self._best = worth, network, best
-        self._writer.best(*stored_best(best))
+        before, held = self._champion, self._held()
+        self._champion = champion.challenge(before, self._setup, self._trainer, self._frame, held)
+        if self._champion is not None and self._champion is not before:
+            self._writer.best(*stored_best(self._champion.best))
 
     def _held(self) -> Frame:
         """The Frame without the nodes, whose networks are not held here."""
@@ -209,19 +232,23 @@ class _Loop:
             self._event("compiled", str(self._told))
 
     def _finish(self) -> Result:
-        if self._best is None:
+        if self._champion is None:
             raise DivergedError(
                 f"all {len(self._frame.alive)} members diverged in round {self._frame.round}; "
                 "lower the learning rates of the space"
             )
-        (within, _), network, best = self._best
+        (within, _), network, best = self._champion
         if not within:
-            self._note(
-                "nobody ever kept within the limits of the goal; the best network breaks them"
-            )
+            told = "nobody ever kept within the limits of the goal; the best network breaks them"
+            self._say("note", told)
         best = best._replace(scores=best.scores | score_on(self._setup, network, "test"))
         self._writer.best(*stored_best(best))
-        together = self._together()
+        if self._kept:
+            self.keeper.hash(int(self._frame.round), self._trainer)
+        together = outcome.together(self._setup, self._trainer, self._held())
+        for kind, found in zip(("ensemble", "soup"), together, strict=True):
+            if found is not None:
+                self._event(kind, str(found))
         self._tell_programs()
         self._display.note(str(self._told))
         text = f"{self._done()} member-steps in {self._frame.round} rounds"
@@ -233,17 +260,6 @@ class _Loop:
         self._announce(state)
         return Result(best, *together, self._frame, self._setup.directory, self._trainer)
 
-    def _together(self) -> tuple[Ensemble | None, Soup | None]:
-        """What the members of the last round are worth together, written down."""
-        size, frame = self._setup.experiment.ensemble, self._held()
-        if not size or not ranked(self._setup, frame):
-            return None, None
-        ensemble = choose_ensemble(self._setup, self._trainer, frame, size)
-        soup = choose_soup(self._setup, self._trainer, frame)
-        self._event("ensemble", str(ensemble))
-        self._event("soup", str(soup))
-        return ensemble, soup
-
     def _done(self) -> int:
         return self._setup.experiment.budget - int(self._frame.remaining)
 
@@ -252,14 +268,14 @@ class _Loop:
         name = main_metric(self._setup.task)
         status = store.Status(
             state, int(frame.round), self._done(), experiment.budget,
-            self._best[2].scores[name] if self._best else None,
+            self._champion.best.scores[name] if self._champion else None,
             int(frame.alive.sum()), experiment.members, time.time(), lineages(frame),
         )  # fmt: skip
         self._writer.status(status)
         self._display.show(status)
 
-    def _note(self, text: str) -> None:
-        self._event("compiled", text)
+    def _say(self, kind: str, text: str) -> None:
+        self._event(kind, text)
         self._display.note(text)
 
     def _event(self, kind: str, text: str, member: int | None = None) -> None:
@@ -267,16 +283,17 @@ class _Loop:
 
 
 def _joined(
-    setup: Setup, begun: tuple[LocalTrainer, Frame], writer: store.Writer, display: progress.Display
+    begun: resuming.Beginning, writer: Any, display: progress.Display
 ) -> contextlib.AbstractContextManager[LocalTrainer | Mixed]:
     """The trainer together with the nodes of the run, if it has any."""
-    experiment = setup.experiment
+    setup, experiment = begun.setup, begun.setup.experiment
 
     def tell(text: str) -> None:
         writer.event(writer.rounds, "node", text)
         display.note(text)
 
+    members = experiment.members - experiment.nodes, experiment.nodes
     return with_nodes(
-        begun[0], setup.recipe.space, (experiment.members - experiment.nodes, experiment.nodes),
-        setup.directory, bus=experiment.bus, swarm=experiment.swarm, tell=tell,
+        begun.trainer, setup.recipe.space, members, setup.directory, bus=experiment.bus,
+        swarm=experiment.swarm, patience=experiment.patience, tell=tell,
     )  # fmt: skip

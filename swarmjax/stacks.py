@@ -96,6 +96,22 @@ def new_stack(like: Member, mesh: Mesh, rows: int, host: bool) -> Member:
     return jax.tree.map(leaf, like)
 
 
+def stack_of(members: Member, rows: np.ndarray, mesh: Mesh, host: bool) -> Member:
+    """A new stack with `members` `[n, ...]`, NumPy arrays, in `rows` `[n]`."""
+    lane = jax.tree.map(lambda leaf: leaf[None], members)
+    stack = new_stack(lane, mesh, int(rows.max()) + 1, True)
+    address = _address(rows, mesh.size)
+    for leaf, new in zip(jax.tree.leaves(stack), jax.tree.leaves(members), strict=True):
+        leaf[address] = new
+    return stack if host else jax.device_put(stack, NamedSharding(mesh, P(_DEVICES)))
+
+
+def copied(stack: Member, rows: np.ndarray) -> Member:
+    """Copies `[n, ...]` on the host of the members in `rows` `[n]`."""
+    address = _address(rows, stack.step.shape[0])
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[address], stack)
+
+
 def grow(stack: Member, rows: int) -> Member:
     """The stack with room for `rows` members, and an eighth more, so that it seldom grows."""
     devices, old = stack.step.shape

@@ -16,6 +16,7 @@ a certain run allows is checked by `steerable.check`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import msgspec
@@ -168,6 +169,13 @@ def decode(text: bytes | str) -> Directive:
         return _DECODER.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"a directive is refused: {one_line(str(error))}") from None
+
+
+def kind_of(text: bytes | str) -> str:
+    """The kind of the directive that JSON holds; none of it is any."""
+    with contextlib.suppress(InputError):
+        return str(type(decode(text)).__struct_config__.tag)
+    return ""
 
 
 def describe(directive: Directive) -> str:

@@ -1,7 +1,13 @@
 """The run directory: numbers as Parquet segments, everything said as one SQLite database.
 
-    DIR/swarm.db                 meta, plans, events, directives (SQLite, WAL; see `ledger`)
-    DIR/frames/r000012.parquet   one row per member of round 12 (columns: `telemetry.frame_table`)
+    DIR/swarm.db                 meta, plans, events, directives (SQLite, WAL; see `ledger`), and
+                                 summaries of rounds: usage, quantiles
+    DIR/frames/r000012.parquet   one row per member of round 12; columns of all tables: `telemetry`
+    DIR/windows/                 segments (see `segments`): every member's training, some steps at a
+                                 time
+    DIR/coarse/                  segments: the same, `levels.FACTOR` windows at a time
+    DIR/steps/                   segments: every step of the members that are traced
+    DIR/parameters/              segments: their parameters, round by round
     DIR/best.npz                 the best network so far: one array per parameter path, and as text
                                  under `RECORD` its genes, scores and origin
     DIR/descriptors.npz          what every network made of the probes in the latest round
@@ -15,11 +21,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarmjax import ipc, ledger
+from swarmjax import ipc, ledger, levels, segments, tenure
 from swarmjax.dials import Dial
 from swarmjax.space import Space
 from swarmjax.types import Array, InputError
@@ -41,6 +48,13 @@ CREATE TABLE plans (round INTEGER PRIMARY KEY, arrow BLOB NOT NULL);
 CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL,
                      kind TEXT NOT NULL, member INTEGER, text TEXT NOT NULL);
 """
+_SUMMARIES = (
+    "CREATE TABLE IF NOT EXISTS summaries "
+    "(kind TEXT, round INTEGER, arrow BLOB NOT NULL, PRIMARY KEY (kind, round))"
+)
+# Tables that are kept as segments, and those that are as small as a few rows a round.
+SEGMENTS, SUMMARIES = ("windows", "steps", "parameters"), ("usage", "quantiles")
+COARSE = "coarse"
 
 
 class Event(NamedTuple):
@@ -90,9 +104,9 @@ class Writer:
     `rounds` are stored so far; in `ledger` others ask for something.
     """
 
-    def __init__(self, directory: Path, database: sqlite3.Connection):
+    def __init__(self, directory: Path, database: sqlite3.Connection, held: int | None = None):
         self.directory, self.rounds = directory, 0
-        self._database = database
+        self._database, self._held = database, held
         # Cohorts report from several threads, which one transaction must not mix.
         self._lock = threading.Lock()
         self.ledger = ledger.Ledger(database, self._lock)
@@ -101,9 +115,49 @@ class Writer:
         """Stores the rows of one finished round."""
         path = self.directory / "frames" / f"r{round:06d}.parquet"
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        _replace(path, buffer.getvalue())
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+        segments.replace(path, buffer.getvalue())
         self.rounds = round
+
+    def rows(self, kind: str, round: int, table: pa.Table) -> None:
+        """Stores what a round showed beside its Frame; `kind` is one of `SEGMENTS`.
+
+        Of windows the oldest that exceed the GiB to `retain` are kept at the coarser level alone.
+        """
+        folder = self.directory / kind
+        if table.num_rows:
+            segments.write(folder, round, round, table)
+        if round % segments.ROUNDS == 0 and folder.exists():
+            before = self._coarse if kind == "windows" else segments.forget
+            segments.compact(folder, segments.ROUNDS, before)
+            if kind == "windows":
+                segments.thin(folder, self._most_bytes())
+
+    def summary(self, kind: str, round: int, table: pa.Table) -> None:
+        """Stores a few rows about a round; `kind` is one of `SUMMARIES`."""
+        blob = ipc.to_bytes(table)
+        # Runs of earlier versions have no such table.
+        self._execute(_SUMMARIES, ())
+        self._execute("REPLACE INTO summaries VALUES (?, ?, ?)", (kind, round, blob))
+
+    def rewind(self, round: int) -> None:
+        """Deletes what rounds after `round` showed beside their Frames."""
+        fine = self.directory / "windows"
+        for kind in (*SEGMENTS, COARSE):
+            segments.rewind(self.directory / kind, round)
+        for first, last, path in segments.listed(fine):
+            if first < last == round:
+                self._coarse(first, last, pq.read_table(path))
+        self._execute(_SUMMARIES, ())
+        self._execute("DELETE FROM summaries WHERE round > ?", (round,))
+
+    def _most_bytes(self) -> float:
+        with self._lock:
+            row = self._database.execute("SELECT value FROM meta WHERE key = 'config'").fetchone()
+        return json.loads(row[0]).get("retain", math.inf) * 2**30
+
+    def _coarse(self, first: int, last: int, windows: pa.Table) -> None:
+        segments.write(self.directory / COARSE, first, last, levels.coarsen(windows))
 
     def plan(self, round: int, table: pa.Table) -> None:
         """Stores the Plan that a round is about to follow."""
@@ -115,6 +169,22 @@ class Writer:
             "INSERT INTO events (time, round, kind, member, text) VALUES (?, ?, ?, ?, ?)",
             (time.time(), round, kind, member, text),
         )
+
+    def last_event(self) -> int:
+        """The number of the latest event; 0 before there is one."""
+        with self._lock:
+            return self._database.execute("SELECT ifnull(max(id), 0) FROM events").fetchone()[0]
+
+    def forget(self, after: int, kinds: Sequence[str]) -> None:
+        """Removes the events of these kinds whose number is greater than `after`."""
+        marks = ", ".join("?" * len(kinds))
+        self._execute(f"DELETE FROM events WHERE id > ? AND kind IN ({marks})", (after, *kinds))
+
+    def digests(self, round: int, made: np.ndarray) -> None:
+        """Stores `[N, 16]` bytes that tell the networks after a round from all others."""
+        statement = "CREATE TABLE IF NOT EXISTS digests (round INTEGER PRIMARY KEY, bytes BLOB)"
+        self._execute(statement, ())
+        self._execute("REPLACE INTO digests VALUES (?, ?)", (round, made.tobytes()))
 
     def status(self, status: Status) -> None:
         """Stores how the run stands now."""
@@ -139,14 +209,14 @@ class Writer:
         """Stores `Frame.descriptor` `[N, P, C]` of the latest round, in place of the one before."""
         buffer = io.BytesIO()
         np.savez(buffer, round=round, birth=np.asarray(birth), values=np.asarray(values))
-        _replace(self.directory / "descriptors.npz", buffer.getvalue())
+        segments.replace(self.directory / "descriptors.npz", buffer.getvalue())
 
     def best(self, params: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
         """Stores the best network so far: parameter path -> array, and its genes and scores."""
         buffer, text = io.BytesIO(), json.dumps(record, allow_nan=False)
         np.savez(buffer, **{**params, RECORD: np.asarray(text)})  # pyright: ignore[reportArgumentType]
         # One file: weights and genes of different networks can never meet.
-        _replace(self.directory / "best.npz", buffer.getvalue())
+        segments.replace(self.directory / "best.npz", buffer.getvalue())
 
     def engine(self, choices: Mapping[str, Any]) -> None:
         """Stores what was decided about speed, which a replay needs."""
@@ -157,9 +227,14 @@ class Writer:
         self._put("steering", {"dials": dials, "resizes": resizes})
 
     def close(self) -> None:
-        """Folds the write-ahead log into the database and closes it."""
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Folds the write-ahead log into the database, closes it and lets others train here."""
+        # On a full disk it stays as it is, and is read all the same.
+        with contextlib.suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._database.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _put(self, key: str, value: Any) -> None:
         self._execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
@@ -187,11 +262,12 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
         database = sqlite3.connect(directory / DATABASE, timeout=30, check_same_thread=False)
         database.execute("PRAGMA journal_mode=WAL")
         database.executescript(_TABLES + ledger.TABLE)
+        held = tenure.hold(directory)
     except (OSError, sqlite3.Error) as error:
         raise InputError(
             f"cannot write to {directory}: {error}; choose another --directory"
         ) from None
-    writer = Writer(directory, database)
+    writer = Writer(directory, database, held)
     writer._put("version", VERSION)
     writer._put("config", config)
     writer._put("space", space.to_json())
@@ -208,7 +284,8 @@ def check_free(directory: str | Path) -> Path:
         held = True
     except (FileNotFoundError, NotADirectoryError):
         # Rounds without their database would be taken for rounds of the new run.
-        held = any(directory.glob("frames/r*.parquet"))
+        kinds = ("frames", *SEGMENTS, COARSE)
+        held = any(path for kind in kinds for path in directory.glob(f"{kind}/r*.parquet"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot use {directory}: {error}; choose another --directory") from None
     if held:
@@ -229,16 +306,6 @@ def writable(directory: Path) -> bool:
     """Whether this process may make files there."""
     effective = os.access in os.supports_effective_ids
     return os.access(directory, os.W_OK | os.X_OK, effective_ids=effective)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            aside.unlink()
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarmjax import ipc, ledger
+from swarmjax import ipc, ledger, levels, segments, telemetry
 from swarmjax.dials import Dial
+from swarmjax.errors import one_line
 from swarmjax.space import Space
 from swarmjax.steerable import Scene
-from swarmjax.store import DATABASE, RECORD, VERSION, Event, Status, writable
+from swarmjax.store import COARSE, DATABASE, RECORD, VERSION, Event, Status, writable
 from swarmjax.types import InputError
 
 # Of a Plan that is read: more than any host trains.
 MOST_MEMBERS = 2**24
+# Of a summary of a round.
+MOST_METRICS = 4096
 
 
 class Reader:
@@ -51,13 +55,72 @@ class Reader:
         """Rows of all members for every stored round >= `since`, by round then member.
 
         Raises:
-            InputError: no such round is stored yet.
+            InputError: no such round is stored yet, or one is damaged.
         """
         wanted = [r for r in self.rounds() if r >= since]
         if not wanted:
             raise InputError(f"{self.directory} has no finished round from {since} on yet")
         paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
-        return pa.concat_tables([pq.read_table(path) for path in paths])
+        return pa.concat_tables([_rows(path) for path in paths])
+
+    def rows(self, kind: str, since: int = 0, members: Sequence[int] | None = None) -> pa.Table:
+        """What rounds >= `since` showed beside their Frames, of all members or some.
+
+        The `kind` is one of `store.SEGMENTS`, or `coarse`; columns are documented in `telemetry`.
+
+        Raises:
+            InputError: nothing of it is stored.
+        """
+        found = segments.read(self.directory / kind, since, members)
+        if found is None:
+            raise InputError(f"{self.directory} has no {kind} of rounds from {since} on")
+        return found
+
+    def windows(
+        self, since: int = 0, members: Sequence[int] | None = None, *, coarse: bool = False
+    ) -> pa.Table:
+        """Windows of training, as fine as they are kept, or all of them `coarse`.
+
+        The column `steps` says how long each is: the oldest may be kept at the coarser level alone.
+
+        Raises:
+            InputError: nothing of it is stored.
+        """
+        fine, merged = self.directory / "windows", self.directory / COARSE
+        # Of both levels each round is read once.
+        held = segments.listed(merged) if coarse else segments.listed(fine)
+        reached = (held[-1].last + 1 if held else 0) if coarse else held[0].first if held else None
+        parts = [segments.read(merged, since, members, until=reached)]
+        rest = segments.read(fine, max(since, reached or 0), members)
+        parts.append(levels.coarsen(rest) if coarse and rest is not None else rest)
+        found = [part for part in parts if part is not None]
+        if not found:
+            raise InputError(f"{self.directory} has no windows of rounds from {since} on")
+        return pa.concat_tables(found)
+
+    def summaries(self, kind: str, since: int = 0) -> pa.Table:
+        """A few rows about each round >= `since`; `kind` is one of `store.SUMMARIES`.
+
+        Raises:
+            InputError: nothing of it is stored.
+        """
+        asked = "SELECT arrow FROM summaries WHERE kind = ? AND round >= ? ORDER BY round"
+        # Runs of earlier versions have no such table.
+        with contextlib.suppress(sqlite3.OperationalError):
+            blobs = self._database.execute(asked, (kind, since)).fetchall()
+            if blobs:
+                return pa.concat_tables(
+                    [ipc.from_bytes(b, most_rows=MOST_METRICS) for (b,) in blobs]
+                )
+        raise InputError(f"{self.directory} has no {kind} of rounds from {since} on")
+
+    def resources(self, since: int = 0) -> pa.Table:
+        """CPU, GPU and memory attributed to every member in rounds >= `since`: `telemetry`.
+
+        Raises:
+            InputError: nothing of it is stored.
+        """
+        return telemetry.attributed(self.frames(since), self.summaries("usage", since))
 
     def plans(self, since: int = 0) -> Iterator[tuple[int, pa.Table]]:
         """Every stored Plan of a round >= `since` with its round, ascending."""
@@ -90,6 +153,15 @@ class Reader:
             raise InputError(f"{path} holds no descriptors of a swarm; delete it")
         return int(round), birth, values
 
+    def digests(self, round: int) -> np.ndarray | None:
+        """What tells the networks of a round from others, `[N, 16]`; None where it was not kept."""
+        asked = "SELECT bytes FROM digests WHERE round = ?"
+        # Only runs with checkpoints have such a table.
+        with contextlib.suppress(sqlite3.OperationalError):
+            for (blob,) in self._database.execute(asked, (round,)):
+                return np.frombuffer(blob, np.uint8).reshape(-1, 16)
+        return None
+
     def directives(self, latest: int = 1000) -> list[ledger.Entry]:
         """What was asked of the run and what became of it, the latest last."""
         return ledger.entries(self._database, latest)
@@ -113,7 +185,7 @@ class Reader:
             nobody = np.zeros(0, int)
             return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
         path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
-        columns = pq.read_table(path, columns=["birth", "alive"])
+        columns = _rows(path, ["birth", "alive"])
         birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
         nodes = int(self.config.get("nodes", 0))
         return Scene(self.space, dials, known["resizes"], birth, alive, nodes)
@@ -140,6 +212,16 @@ class Reader:
         if row is None:
             raise InputError(f"{self.directory} is not a complete run: it has no {key}")
         return json.loads(row[0])
+
+
+def _rows(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """What a Parquet file holds, compared with its checksums."""
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def open_run(directory: str | Path) -> Reader:

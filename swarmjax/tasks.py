@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,40 @@ def bits_per_character(outputs: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(cross_entropy(outputs, y)) / math.log(2.0)
 
 
+def balanced_accuracy(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean over the classes that occur of the share of their examples that is found."""
+    hit, _, real = _counts(outputs, y)
+    return jnp.sum(hit / jnp.maximum(real, 1.0)) / jnp.maximum(jnp.sum(real > 0), 1)
+
+
+def f1(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """F1, the harmonic mean of precision and recall, as a mean over classes.
+
+    Those count that occur, in truth or as an answer.
+    """
+    hit, told, real = _counts(outputs, y)
+    both = told + real
+    return jnp.sum(2.0 * hit / jnp.maximum(both, 1.0)) / jnp.maximum(jnp.sum(both > 0), 1)
+
+
+def _counts(outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """For each class `[k]`: examples found, answers given, and examples there are."""
+    classes = outputs.shape[-1]
+    told = jax.nn.one_hot(jnp.argmax(outputs, axis=-1).ravel(), classes)
+    real = jax.nn.one_hot(y.ravel(), classes)
+    return jnp.sum(told * real, axis=0), jnp.sum(told, axis=0), jnp.sum(real, axis=0)
+
+
+def mae(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean absolute error, over examples and targets."""
+    return jnp.mean(jnp.abs(outputs - y))
+
+
+def rmse(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """Root of the mean squared error, over examples and targets."""
+    return jnp.sqrt(jnp.mean((outputs - y) ** 2))
+
+
 def r2(outputs: jax.Array, y: jax.Array) -> jax.Array:
     """Coefficient of determination, pooled over targets."""
     center = jnp.mean(y, axis=0, keepdims=True)
@@ -224,6 +258,40 @@ _MEASURES: dict[str, tuple[Measure, Mapping[str, Measure]]] = {
     "tokens": (cross_entropy, {"accuracy": accuracy, "perplexity": perplexity}),
     "numbers": (squared_error, {"r2": r2}),
 }
+
+# What may be asked for by name, and of which kinds of targets it makes sense.
+METRICS: dict[str, tuple[Measure, tuple[str, ...]]] = {
+    "accuracy": (accuracy, ("classes", "tokens")),
+    "balanced_accuracy": (balanced_accuracy, ("classes", "tokens")),
+    "f1": (f1, ("classes", "tokens")),
+    "mae": (mae, ("numbers",)),
+    "perplexity": (perplexity, ("classes", "tokens")),
+    "r2": (r2, ("numbers",)),
+    "rmse": (rmse, ("numbers",)),
+}
+
+
+def with_metrics(task: Task, names: Sequence[str] | None) -> Task:
+    """The task with these of `METRICS` instead of its own; itself where None are named.
+
+    Raises:
+        InputError: there is no such metric, or none for such targets.
+    """
+    if names is None:
+        return task
+    kind = task.valid.kind
+    fit = [name for name, (_, kinds) in METRICS.items() if kind in kinds]
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    for name in names if listed else (names,):
+        if not isinstance(name, str) or name not in fit:
+            raise InputError(f"metric {name!r} is none for {kind}; there are {', '.join(fit)}")
+    if not listed:
+        raise InputError(f"metrics must be a list of names, got {names!r}")
+    # A noisy half of the data is measured by the task's own metrics alone.
+    if task.noise:
+        raise InputError("metrics cannot be replaced in a task with noise; give them to the task")
+    return replace(task, metrics={name: METRICS[name][0] for name in names})
+
 
 TASKS: dict[str, Callable[[], Task]] = {
     "digits": digits,

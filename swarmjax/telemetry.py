@@ -22,18 +22,59 @@ Columns of a frame table, one row per member:
     gradient_norm   float32  mean gradient norm over the same steps
     valid_*         float32  validation metrics of its weights (valid_loss, valid_accuracy, ...)
     <gene>          one column per gene, in the gene's own values (choices: the option)
+
+Columns of a window table, one row per member and window of at most k steps; k is the run's
+`window`, or more where `levels.coarsen` made it so:
+
+    round, member, birth     as above; steps never reach from one round into another, unless coarser
+    step            int32    training steps behind the weights at the end of the window
+    steps           int32    training steps in the window
+    train_loss_min  float32  least training loss of a step; NaN if one is, as for the others
+    train_loss      float32  mean training loss
+    train_loss_max  float32  greatest training loss of a step
+    train_loss_last float32  training loss of the last step
+    gradient_norm   float32  mean gradient norm
+    wall_ns         int64    wall clock, nanoseconds, when the call that trained the window ended
+    monotonic_ns    int64    monotonic clock of this machine, nanoseconds, at the same moment
+
+Columns of a step table, one row per step of the members that are traced:
+
+    round, member, birth, step, train_loss, gradient_norm    as above, of a single step
+
+Columns of a parameter table, one row per round, traced member and parameter:
+
+    round, member, birth, step                as above
+    parameter                        text     its path, such as `Dense_0/kernel`
+    size                             int32    numbers it has
+    mean, std, min, max, norm        float32  of all of them
+    values                  list of float32   at most `weights.MOST_VALUES` of them, always the same
+
+Columns of a usage table, one row per round, of the process that trains:
+
+    round           int32    as above
+    node            text     `local`
+    sequence        int64    number of the record, never used twice by the node
+    seconds         float64  wall seconds since the record before
+    cpu             float64  cores that the process kept busy
+    memory          float64  bytes of memory that the process holds
+    gpu             float64  share of time that its GPU was busy, 0-1; NaN without one
+    gpu_memory      float64  bytes in use on that GPU; NaN without one
+    wall_ns, monotonic_ns, clock_offset, clock_bound    int64    see `clock.Stamp`
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from swarmjax import ipc
+from swarmjax.clock import Stamp
 from swarmjax.space import Choice, Gene
 from swarmjax.types import Array, Frame, Plan
+from swarmjax.windows import STATISTICS
 
 
 def frame_table(plan: Plan, frame: Frame, time: float) -> pa.Table:
@@ -61,6 +102,75 @@ def frame_table(plan: Plan, frame: Frame, time: float) -> pa.Table:
     columns |= {name: _floats(values) for name, values in frame.metrics.items()}
     columns |= {name: _options(gene, frame.genome[name]) for name, gene in frame.space.genes}
     return pa.table({name: ipc.column(values) for name, values in columns.items()})
+
+
+def window_table(frame: Frame, columns: Mapping[str, np.ndarray]) -> pa.Table:
+    """Windows, or steps, of the round that `frame` shows, from `curves.Rows`."""
+    columns = dict(columns)
+    member, done = columns.pop("member"), columns.pop("done")
+    before = _ints(frame.total_steps) - _ints(frame.steps)
+    return ipc.table({**_who(frame, member), "step": before[member] + done, **columns})
+
+
+def parameter_table(frame: Frame, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Parameters after the round that `frame` shows, from `curves.Rows`."""
+    member = np.asarray([row["member"] for row in rows], np.int32)
+    names = ipc.texts(row["parameter"] for row in rows)
+    size = np.asarray([row["size"] for row in rows], np.int32)
+    numbers = {name: np.asarray([row[name] for row in rows], np.float32) for name in STATISTICS}
+    ends = np.cumsum([0, *(len(row["values"]) for row in rows)]).astype(np.int32)
+    values = np.concatenate([row["values"] for row in rows] or [[]]).astype(np.float32)
+    lists = pa.ListArray.from_arrays(ipc.column(ends), ipc.column(values))
+    return ipc.table({
+        **_who(frame, member), "step": _ints(frame.total_steps)[member], "parameter": names,
+        "size": size, **numbers, "values": lists,
+    })  # fmt: skip
+
+
+def usage_table(round: int, seconds: float, used: Mapping[str, float], stamp: Stamp) -> pa.Table:
+    """What this process used in a round, from `usage.Usage.sample`."""
+    numbers = {"seconds": seconds, **used}
+    whole = {"sequence": round, **stamp._asdict()}
+    return ipc.table({
+        "round": np.asarray([round], np.int32), "node": ipc.texts(["local"]),
+        **{name: np.asarray([value], np.float64) for name, value in numbers.items()},
+        **{name: np.asarray([value], np.int64) for name, value in whole.items()},
+    })  # fmt: skip
+
+
+def attributed(frames: pa.Table, usage: pa.Table) -> pa.Table:
+    """What every member used in every round: its share of what the process did.
+
+    Columns `round`, `member`, `cpu_seconds` and `gpu_seconds`, shared out by the time of its steps;
+    `memory` and `gpu_memory` bytes, shared out by its `bytes`. NaN where it is not known.
+    """
+    round = frames["round"].to_numpy()
+    known, at = np.unique(usage["round"].to_numpy(), return_index=True)
+    place = np.searchsorted(known, round).clip(0, max(len(known) - 1, 0))
+    found = known[place] == round if len(known) else np.zeros(len(round), bool)
+
+    def used(name):
+        values = usage[name].to_numpy()[at] if len(known) else np.zeros(1)
+        return np.where(found, values[place], np.nan)
+
+    time = _share(round, frames["steps"].to_numpy() * np.nan_to_num(frames["seconds"].to_numpy()))
+    space = _share(round, frames["bytes"].to_numpy())
+    shares = {"cpu_seconds": (time, "cpu"), "gpu_seconds": (time, "gpu")}
+    made = {name: part * used(of) * used("seconds") for name, (part, of) in shares.items()}
+    made |= {name: space * used(name) for name in ("memory", "gpu_memory")}
+    return ipc.table({"round": round, "member": frames["member"].to_numpy(), **made})
+
+
+def _share(group: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """Each amount as a part of the sum of its group; 0 where that is none."""
+    _, index = np.unique(group, return_inverse=True)
+    total = np.bincount(index, amount.astype(np.float64))[index]
+    return np.divide(amount, total, out=np.zeros(len(total)), where=total > 0)
+
+
+def _who(frame: Frame, member: np.ndarray) -> dict[str, np.ndarray]:
+    round = np.full(len(member), int(frame.round), np.int32)
+    return {"round": round, "member": member, "birth": _ints(frame.birth)[member]}
 
 
 def plan_table(plan: Plan) -> pa.Table:

@@ -12,8 +12,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import anomaly, capacity, decisions, lanes, pace, placement, stacks, trial
-from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
+from swarmjax import (
+    anomaly,
+    capacity,
+    curves,
+    decisions,
+    lanes,
+    pace,
+    placement,
+    rescue,
+    stacks,
+    trial,
+)
+from swarmjax import weights as weights_of
+from swarmjax.cohorts import Cohorts, Costs, Load, place, plan_cohorts
 from swarmjax.frames import LaneReport, changed, frame_after, step_costs
 from swarmjax.members import Member, Recipe
 from swarmjax.models import Architecture, architectures
@@ -21,6 +33,7 @@ from swarmjax.placement import Job, Layout
 from swarmjax.population import Store, Swarm, apply_plan, empty_swarm
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, InputError, Plan
+from swarmjax.watch import Wanted
 
 
 class Network(NamedTuple):
@@ -44,15 +57,17 @@ class Choices(NamedTuple):
         costs: of the machine, for the planner of cohorts.
         chunks: container, as text -> members vmapped together.
         devices: that the run trains on; None for all there are.
+        retired: containers, as text, whose programs failed.
     """
 
     costs: Costs = Costs()
     chunks: dict[str, int] = {}
     devices: int | None = None
+    retired: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A plain description that `from_json` reads back."""
-        return {"costs": self.costs._asdict(), "chunks": self.chunks, "devices": self.devices}
+        return {**self._asdict(), "costs": self.costs._asdict(), "retired": list(self.retired)}
 
     @staticmethod
     def from_json(described: Mapping[str, Any]) -> Choices:
@@ -60,7 +75,9 @@ class Choices(NamedTuple):
         try:
             # Runs of the first versions trained on all devices and say nothing of them.
             devices = described.get("devices")
-            chosen = Choices(Costs(**described["costs"]), dict(described["chunks"]), devices)
+            retired = tuple(map(str, described.get("retired", ())))
+            costs, chunks = Costs(**described["costs"]), dict(described["chunks"])
+            chosen = Choices(costs, chunks, devices, retired)
             if devices is not None and (type(devices) is not int or devices < 1):
                 raise ValueError(f"devices {devices!r}")
             return chosen
@@ -72,7 +89,7 @@ class LocalTrainer:
     """Trains a swarm on this host's devices; `round` is the whole protocol.
 
     `flags` are the alarms `[N]` of the last round's single steps, `measured` what was measured of
-    it, as in `anomaly.alarms`.
+    it, as in `anomaly.alarms`, `shown` what else it showed.
     """
 
     def __init__(
@@ -85,6 +102,7 @@ class LocalTrainer:
         seed: int,
         storage: str = "auto",
         choices: Choices | None = None,
+        wanted: Wanted | None = None,
         report: Callable[[str], None] = lambda text: None,
     ):
         """Prepares; nothing is compiled or trained before the first round.
@@ -97,6 +115,7 @@ class LocalTrainer:
             seed: of weights, batches and dropout.
             storage: keeps members on the `device` or the `host`; `auto`: where they fit.
             choices: made by an earlier run, or None to try out what is fastest where that pays.
+            wanted: what is kept of single steps and of weights; None for the usual.
             report: told in one line what was decided, as it happens.
         """
         self.recipe, self.task, self.seed, self.choices = recipe, task, seed, choices or Choices()
@@ -106,7 +125,7 @@ class LocalTrainer:
         self._engine = lanes.Engine(
             recipe, task, jax.random.key(seed),
             lanes.place_data((task.train, task.valid), self._mesh),
-            partial(lanes.make_deck, task, seed, 0),
+            partial(lanes.make_deck, task, seed, 0), wanted or Wanted(),
         )  # fmt: skip
         self._containers: dict[Architecture, Any] = {}
         self._seconds: dict[Any, float] = {}
@@ -114,7 +133,9 @@ class LocalTrainer:
         self._layouts: dict[tuple[Any, int], Layout] = {}
         self._detector, self.flags = anomaly.init(members), anomaly.silent(members)
         self._compiling: dict[Any, Future[None]] = {}
+        self._failed: dict[Any, str] = {}
         self.measured: anomaly.Measured = {}
+        self.shown = self._rows([], np.zeros(members, np.int32), {})
         self._strains: pace.Strains = {}
 
     def check_memory(self, genome: Genome) -> None:
@@ -190,7 +211,7 @@ class LocalTrainer:
     def _plan_cohorts(self, genome: Genome) -> tuple[int, Cohorts, Mapping[Any, int]]:
         """How many architectures there are, their containers, and members of each container."""
         found, index = architectures(self.recipe.space, genome)
-        if self._free and len(found) > 1:
+        if self._free and len(found) > 1 and self.choices.costs == Costs():
             self.choices = self.choices._replace(costs=trial.machine_costs())
         counts, each = np.bincount(index), self._budget / self._members
         loads = {a: Load(int(n), n * each) for a, n in zip(found, counts, strict=True)}
@@ -238,9 +259,66 @@ class LocalTrainer:
         self._watch(reports)
         self._strains, slow = pace.observe(self._strains, pace.paces(reports, wall))
         self.measured = {"slow": pace.of_members(reports, slow, plan)}
-        return frame_after(
+        self.shown = self._rows(reports, np.asarray(plan.steps), plan.genome)
+        after = frame_after(
             self.recipe, self.task, self._swarm, plan, frame, reports, self.flags, self.measured
         )
+        self._retire(after)
+        return after
+
+    def _retire(self, frame: Frame) -> None:
+        """Ends the networks whose program fails, now and from now on."""
+        swarm, before = self._swarm, self.choices.retired
+        for container, error in self._failed.items():
+            self.report(decisions.retired_line(container, error))
+            self.choices = self.choices._replace(retired=(*self.choices.retired, str(container)))
+        known = [str(container) in self.choices.retired for container in swarm.containers]
+        frame.alive[np.asarray(known)[swarm.kind]] = False
+        if self.choices.retired != before and not frame.alive.any():
+            raise rescue.ProgramError(f"no program trains: {next(iter(self._failed.values()))}")
+        self._failed.clear()
+
+    def _rows(self, reports: Sequence[LaneReport], granted: np.ndarray, genome: Genome):
+        wanted = self._engine.wanted
+        # Before the first round there are no networks yet.
+        slots = wanted.traced if wanted.parameters and reports else ()
+        networks = self.networks(slots, genome)
+        return curves.Rows(
+            curves.window_columns(reports, granted, wanted.window),
+            curves.step_columns(reports, granted, wanted.traced),
+            list(weights_of.parameter_rows(self.recipe, networks, wanted.parameters)),
+        )
+
+    @property
+    def state(self) -> tuple[Swarm, anomaly.Detector]:
+        """All that the next round begins with, which consumes it."""
+        return self._swarm, self._detector
+
+    def resume(
+        self,
+        genome: Genome,
+        make: Callable[[Mapping[Architecture, Any], Store], tuple[Swarm, anomaly.Detector]],
+    ) -> None:
+        """Takes up what another trainer of the same run held.
+
+        Args:
+            genome: that of the first Plan, by which programs were decided on.
+            make: the `state` from containers and how cohorts are kept.
+        """
+        self.prepare(genome)
+        self._swarm, self._detector = make(self._containers, self._store)
+
+    def decide_freely(self) -> None:
+        """From now on tries out what the choices it was given say nothing of."""
+        self._free = True
+
+    def blank(self, genome: Genome) -> tuple[Any, Member]:
+        """The container of a network with these genes, and the shapes of what it holds."""
+        ((architecture,), _) = architectures(
+            self.recipe.space, {k: v[None] for k, v in genome.items()}
+        )
+        container = place(self.recipe.family, self._containers, architecture)
+        return container, capacity.shapes(self.recipe, container, genome)
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
@@ -315,21 +393,37 @@ class LocalTrainer:
 
     def _cohort(self, engine, swarm: Swarm, plan: Plan, item):
         container, queue = item
-        if container in self._compiling:
-            self._compiling[container].result()
         reports: list[LaneReport] = []
-        for layout, lane in ((layout, lane) for layout, some in queue for lane in some):
+        if str(container) in self.choices.retired:
+            return swarm.cohorts[container], reports
+        if container in self._compiling:
+            # If that failed, it fails again below, where it is told apart from a want of memory.
+            self._compiling[container].exception()
+
+        def attempt(layout, lane):
+            nonlocal swarm
             begun = time.perf_counter()
             stack, told = lanes.train_cohort(
                 engine, layout, swarm, container, [lane], plan.genome, np.asarray(plan.steps),
                 self._detector,
             )  # fmt: skip
             swarm = swarm._replace(cohorts=swarm.cohorts | {container: stack})
-            seconds, program = time.perf_counter() - begun, (container, layout)
-            reckoned = pace.reckon(
-                self.recipe, self.task, self.choices.costs, layout, container, lane, plan
-            )
-            reports.append(LaneReport(lane, told[0], seconds, program, reckoned))
+            return told[0], time.perf_counter() - begun
+
+        def trained():
+            for layout, some in queue:
+                for lane in some:
+                    yield from rescue.attempted(attempt, layout, lane)
+
+        try:
+            for layout, lane, (told, seconds) in trained():
+                reckoned = pace.reckon(
+                    self.recipe, self.task, self.choices.costs, layout, container, lane, plan
+                )
+                program = container, layout
+                reports.append(LaneReport(lane, told, seconds, program, reckoned))
+        except rescue.ProgramError as error:
+            self._failed[container] = str(error)
         return swarm.cohorts[container], reports
 
     def _watch(self, reports: Sequence[LaneReport]) -> None:

@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
     """What is kept of single steps and of weights.
 
     Attributes:
-        window: steps of a window, a divisor of the steps of a call.
+        window: steps of a window, a divisor of the steps of a call; 0: no windows.
         traced: slots whose every step is kept.
         parameters: patterns of the paths of parameters, such as `Dense_*/kernel`, of which every
             round keeps statistics and, of traced members, values.
@@ -97,7 +97,7 @@ def watch(
         series: of one call.
         steps: that each member took in it.
         chosen: `[M]` places in the lane, counted through, whose series are kept; -1: none.
-        window: steps of a window.
+        window: steps of a window; 0: none.
 
     Returns:
         Detectors and flags afterwards, windows, and series `[M, T]` of those chosen.
@@ -117,6 +117,8 @@ def watch(
 
 def _windows(by_step: Series, steps: jax.Array, size: int) -> Windows:
     """Windows of series `[T, G, L]`; only those that somebody reached are computed."""
+    if not size:
+        return Windows(*(jnp.zeros((*steps.shape, 0)) for _ in Windows._fields))
     room = by_step.loss.shape[0] // size
 
     def body(i, done):
@@ -162,7 +164,8 @@ def joined(parts: Sequence[Any], longest: int, window: int, held: np.ndarray) ->
         return jax.tree.map(lambda *some: np.concatenate(some, axis=-1)[..., :used], *trees)
 
     windows, traced, wall, monotonic = zip(*parts, strict=True)
+    used = -(-longest // window) if window else 0
     return Shown(
-        end_to_end(windows, -(-longest // window)), end_to_end(traced, longest), held,
+        end_to_end(windows, used), end_to_end(traced, longest), held,
         np.asarray(wall, np.int64), np.asarray(monotonic, np.int64),
     )  # fmt: skip

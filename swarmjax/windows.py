@@ -81,11 +81,16 @@ def statistics(arrays: Mapping[str, np.ndarray], patterns: Sequence[str]) -> dic
     columns: dict[str, float] = {}
     for path, array in arrays.items():
         if np.size(array) and any(fnmatchcase(path, pattern) for pattern in patterns):
-            values = np.asarray(array, np.float64)
-            with np.errstate(invalid="ignore", over="ignore"):
-                made = [f(values) for f in (np.mean, np.std, np.min, np.max, _norm)]
-            columns |= {f"{path}:{s}": float(v) for s, v in zip(STATISTICS, made, strict=True)}
+            columns |= {f"{path}:{name}": value for name, value in summary(array).items()}
     return columns
+
+
+def summary(array: np.ndarray) -> dict[str, float]:
+    """Statistic -> value of an array that is not empty."""
+    values = np.asarray(array, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        made = [f(values) for f in (np.mean, np.std, np.min, np.max, _norm)]
+    return {name: float(value) for name, value in zip(STATISTICS, made, strict=True)}
 
 
 def _norm(values: np.ndarray) -> float:

@@ -26,6 +26,13 @@ def opened(request):
     return open_bus(server.url if request.param == "rabbit" else server)
 
 
+def test_a_bus_may_be_named_or_not():
+    assert bus.open_if_named(None, {}) is None
+    assert bus.open_if_named("local:a", {}) is bus.open_if_named(None, {"SWARMJAX_BUS": "local:a"})
+    with pytest.raises(InputError, match="a bus begins with"):
+        bus.open_if_named(None, {"SWARMJAX_BUS": "redis://x"})
+
+
 @pytest.fixture
 def channel():
     return f"swarmjax.{uuid.uuid4().hex}.up"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import store
+from swarmjax import checkpoints, store
 from swarmjax.cli import command_line, load, main
 from swarmjax.dials import Dial
 
@@ -275,9 +275,29 @@ def test_ctrl_c_is_answered_at_once_and_ends_the_run(tmp_path):
                 process.send_signal(signal.SIGINT)
                 break
         rest = process.stderr.read()
-        assert "stopping after the current lane" in rest and rest.endswith("swarmjax: stopped\n")
-    assert process.returncode == 130
+        assert "finishing the round and saving it" in rest
+    told = re.search(r"swarmjax: stopped after round (\d+); give --resume", rest)
+    assert told and process.returncode == 130
+    # Before the first round there is nothing to save.
+    round = int(told[1])
+    assert checkpoints.rounds(tmp_path / "r") == [round] * (round > 0)
+    assert (", from the start" in rest) == (round == 0)
     assert sj.open_run(tmp_path / "r").status().state == "stopped"
+
+
+def test_a_run_is_replayed_and_a_finished_one_is_not_resumed(tmp_path, capsys):
+    path, run = write(tmp_path), tmp_path / "run"
+    assert call(capsys, "run", path, "--directory", run)[0] == 0
+    replay = ("replay", run, "--experiment", path, "--member", 2)
+    code, out, _ = call(capsys, *replay)
+    assert code == 0 and "numbers and weights are those of the run, for member 2" in out
+    assert re.search("hash of its weights: [0-9a-f]{32}", out)
+    code, out, _ = call(capsys, *replay, "--round", 1, "--from-seed")
+    assert code == 0 and "round 1 rebuilt" in out and "no hash of its weights was kept" in out
+    code, _, error = call(capsys, "replay", run)
+    assert code == 2 and "name the file that defines it" in error
+    code, _, error = call(capsys, "run", path, "--directory", run, "--resume")
+    assert code == 2 and "is finished; there is nothing to resume" in error
 
 
 def test_a_file_may_import_its_neighbours_and_postpone_annotations(tmp_path):
@@ -321,3 +341,11 @@ def test_the_module_is_the_command():
     command = [sys.executable, "-m", "swarmjax", "run", "nothing"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "neither a task" in ended.stderr
+
+
+def test_the_schema_names_every_column_there_is(capsys):
+    code, out, _ = call(capsys, "schema")
+    assert code == 0
+    for column in ("train_loss_last", "monotonic_ns", "clock_bound", "gpu_memory", "parameters"):
+        assert column in out
+    assert "Version 1 of run directories" in out and "Announce: A node joins" in out

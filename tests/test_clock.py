@@ -121,3 +121,39 @@ def test_clocks_are_read_in_nanoseconds():
     after = time.time_ns(), time.monotonic_ns()
     assert before[0] <= reading.wall <= after[0]
     assert before[1] <= reading.monotonic <= after[1]
+
+
+def test_two_clocks_that_both_know_utc_know_each_other():
+    node, controller = clock.Estimate(offset=500, bound=30), clock.Estimate(offset=200, bound=40)
+    # The node is 500 behind UTC, the controller 200: the node is 300 behind the controller.
+    assert clock.between(node, controller, age=0) == (300, 71)
+    assert clock.between(node, controller, age=4 * SECOND) == (300, 71 + MILLISECOND)
+    assert clock.between(None, controller, 0) is clock.between(node, None, 0) is None
+
+
+@given(
+    ahead=st.integers(-10 * SECOND, 10 * SECOND), other=st.integers(-SECOND, SECOND),
+    errors=st.tuples(st.integers(-50, 50), st.integers(-50, 50)),
+)  # fmt: skip
+def test_what_is_known_by_way_of_utc_holds_if_both_do(ahead, other, errors):
+    node = clock.Estimate(ahead + errors[0], 50)
+    controller = clock.Estimate(other + errors[1], 50)
+    found = clock.between(node, controller, 0)
+    assert abs(found.offset - (ahead - other)) <= found.bound
+
+
+def test_the_surer_of_two_estimates_is_taken():
+    sure, unsure = clock.Estimate(5, 10), clock.Estimate(9, 100)
+    assert clock.best(unsure, None, sure) == sure
+    assert clock.best(None, None) is None
+
+
+def test_a_server_that_is_unsure_of_itself_widens_the_bound():
+    exchange = Exchange(0, MILLISECOND, MILLISECOND, 2 * MILLISECOND)
+    now = exchange.returned
+    alone, wider = (
+        clock.by_samples([clock.Sample(exchange, error)], now) for error in (0, 7 * MILLISECOND)
+    )
+    assert alone == clock.estimate([exchange], now)
+    assert wider == (alone.offset, alone.bound + 7 * MILLISECOND)
+    assert clock.by_samples([], now) is None

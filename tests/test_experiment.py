@@ -43,9 +43,17 @@ def task():
         ({"goal": "fastest"}, "goal 'fastest' cannot be read"),
         ({"goal": "valid_f1=1"}, "policy exploit.* fails.*needs valid_f1"),
         ({"goal": "accuracy=1", "policy": "grid_search"}, "grid_search looks at no goal"),
-        ({"goal": "accuracy=1", "policy": sj.exploit()}, "goal is for policies given as text"),
         ({"space": {"learning_rate": 1}}, "space must be a Space, got dict"),
         ({"optimizer": 3}, "optimizer must be callable, got int"),
+        ({"window": 48}, "window must be 0 or a power of two up to 512, got 48"),
+        ({"window": -1}, "window must be 0 or a power of two"),
+        ({"trace": 3}, "trace must be a list of slots, got 3"),
+        ({"trace": [64]}, "trace names member 64; those trained here are 0 to 63"),
+        ({"trace": [3, 3]}, "trace names a member twice"),
+        ({"parameters": "*/kernel", "trace": [1]}, "parameters must be a list of patterns"),
+        ({"parameters": ["*/kernel"]}, "kept of the members in trace; name some"),
+        ({"metrics": ["r2"]}, "metric 'r2' is none for classes"),
+        ({"retain": -1}, "retain must be GiB from 0 on, got -1"),
     ],
 )
 def test_what_is_wrong_is_named(task, changes, message):
@@ -253,3 +261,10 @@ def test_cnns_take_images_and_are_rehearsed_by_one_architecture(task):
     odd = sj.tasks.arrays(np.ones((90, 5)), task.train.y[:1].repeat(90), batch=16)
     with pytest.raises(sj.InputError, match=r"a CNN needs images.*got inputs of shape \(5,\)"):
         check(sj.Experiment(task=odd, space=square, model="cnn"))
+
+
+def test_beside_a_policy_a_goal_says_within_which_limits_the_best_is_kept(task):
+    goal = sj.constrained(sj.weighted(accuracy=1.0), parameters="<= 1000")
+    chain = sj.chain(sj.exploit(goal=goal), sj.softmax(goal=goal), sj.perturb())
+    setup = check(sj.Experiment(task=task, space=SPACE, policy=chain, goal=goal))
+    assert setup.goal is goal and setup.policy.name == chain.name

@@ -109,3 +109,14 @@ def test_damaged_bytes_are_read_or_refused_in_one_line(data):
     else:
         # What is read can be looked at to the last value.
         assert len(rows.to_pydict()) == len(rows.schema)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int32, np.int64, np.float16, np.float32])
+def test_numbers_are_read_as_they_were_written(kind):
+    values = np.arange(23) % 3 == 0 if kind is bool else np.arange(23).astype(kind)
+    column = ipc.column(values)
+    pieces = pa.chunked_array([column[:5], column[5:5], column[5:]])
+    for made in (column, pieces):
+        np.testing.assert_array_equal(ipc.numbers(made), values, strict=True)
+        np.testing.assert_array_equal(ipc.numbers(made[3:11]), values[3:11], strict=True)
+    np.testing.assert_array_equal(ipc.numbers(pieces[:0]), values[:0], strict=True)

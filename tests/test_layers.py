@@ -10,13 +10,15 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only from rows above its own. A new module is added to the lowest row it can be.
 LAYERS = (
-    {"errors"},
-    {"types", "compiling", "ipc", "clock", "channels", "steering"},
+    {"errors", "stopping", "backlog"},
+    {"types", "compiling", "ipc", "clock", "channels", "steering"} | {"naming", "tenure"},
     set("space activations placement corpus data memory resources matching dials".split())
-    | {"records", "rabbit", "kafka", "spool", "ledger"},
-    {"models", "optimizers", "tasks", "machine", "convolution", "padded"}
-    | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"},
-    {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"} | {"inbox", "recorder"},
+    | {"records", "rabbit", "kafka", "spool", "ntp", "ledger", "levels", "segments", "checkpoints"},
+    {"models", "optimizers", "tasks", "machine", "convolution", "padded", "rescue"}
+    | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"}
+    | {"bulletins"},
+    {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"}
+    | {"inbox", "recorder", "probe"},
     {"families", "nodes", "peers", "steerable"},
     {"similarity", "resize", "fitness", "policy", "cohorts", "fleet"},
     {
@@ -36,15 +38,16 @@ LAYERS = (
     },
     {"goals", "node_trainer", "halving", "projection", "healing", "strain", "diversity", "evolve"},
     {"stacks", "training", "watch", "coming"},
-    {"population", "telemetry", "store", "checkpoint", "presets", "heeding"},
-    {"lanes", "progress", "helm", "stored", "links"},
-    {"capacity", "frames", "trial"},
-    {"pace"},
-    {"train"},
-    {"rehearse", "mixed"},
+    {"population", "telemetry", "store", "presets", "heeding", "weights"},
+    {"lanes", "progress", "helm", "stored", "links", "reopening"},
+    {"capacity", "frames", "trial", "relay", "mirror"},
+    {"pace", "curves", "holding"},
+    {"train", "journal", "keeping"},
+    {"rehearse", "mixed", "remote"},
     {"experiment"},
     {"result", "commands", "rounds"},
-    {"ensemble", "spoken", "replaying"},
+    {"ensemble", "spoken", "replaying", "champion"},
+    {"resuming", "outcome", "proof"},
     {"run", "islands"},
     {"cli"},
     {"__main__"},

@@ -7,7 +7,7 @@ from conftest import make_frame
 from toy_nodes import Toy
 
 import swarmjax as sj
-from swarmjax import mixed, stored
+from swarmjax import mirror, mixed, store, stored
 from swarmjax.bus import open_bus
 from swarmjax.crossover import OPERATORS
 from swarmjax.inbox import Inbox
@@ -114,6 +114,21 @@ def test_one_run_of_vectorised_members_and_nodes(tmp_path):
     inbox.close()
     with pytest.raises(sj.InputError, match="cannot be replayed"):
         sj.replay(setting(tmp_path / "run", bus=url))
+
+
+def test_a_run_is_followed_where_a_bus_is_named(tmp_path):
+    url, told, local = f"local:{tmp_path}", [], object()
+    writer = store.create(tmp_path / "run", {"members": 3, "budget": 1}, SPACE)
+    writer.steering({}, True)
+    writer.ended("finished", "all done")
+    given = {"swarm": "s", "patience": 1.0, "tell": told.append}
+    with mixed.with_nodes(local, SPACE, (3, 0), tmp_path / "run", bus=url, **given) as trainer:
+        assert trainer is local
+        mirror.follow(tmp_path / "copy", open_bus(url), "s")
+    writer.close()
+    with contextlib.closing(stored.open_run(tmp_path / "copy")) as reader:
+        assert [event.text for event in reader.events()] == ["all done"]
+    assert told == ["the run is followed over the bus from round 0 on"]
 
 
 def test_nodes_that_do_not_come_are_an_error_that_is_stored(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import textwrap
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from paper import (
     environments,
     peer_jax,
     peer_protocol,
+    peer_swarmjax,
     peers,
     peers_figures,
     peers_rows,
@@ -50,7 +52,7 @@ def line(arrived, steps, valid=None, test=None, search=0, seconds=None):
 
 def trial(cold, reached=None, *, valid=0.9, test=0.9, seconds=None):
     return Trial(
-        cold, cold, cold if seconds is None else seconds, test is None, reached, reached, 100,
+        cold, cold, cold if seconds is None else seconds, 1.0, test is None, reached, reached, 100,
         valid, test, [(1.0, 0, None), (cold, 100, valid)],
     )  # fmt: skip
 
@@ -62,6 +64,7 @@ def test_a_program_is_heard_to_its_end(tmp_path):
         (0, 0.0, 0, None, None), (0, 1.5, 40, 0.5, None), (0, 2, 80, 0.5, 0.25),
     ]  # fmt: skip
     assert 0 < done.lines[0].arrived <= done.lines[2].arrived <= done.seconds
+    assert 0 < done.cpu_seconds < 20
 
 
 @pytest.mark.parametrize(
@@ -125,8 +128,8 @@ def test_cold_counts_start_and_end_and_warm_the_second_search():
         line(6, 0, search=1, seconds=0), line(6.5, 50, 0.8, search=1, seconds=0.5),
         line(7, 100, 0.9, 0.7, search=1, seconds=1),
     ]  # fmt: skip
-    found = peers.describe(Run(7.25, True, lines), 100, 0.85, True)
-    assert (found.cold, found.warm, found.seconds) == (6.25, 1, 7.25)
+    found = peers.describe(Run(7.25, 5, True, lines), 100, 0.85, True)
+    assert (found.cold, found.warm, found.seconds, found.cpu_seconds) == (6.25, 1, 7.25, 5)
     assert (found.reached, found.reached_warm) == (6, 1)
     assert (found.valid, found.test, found.member_steps, found.scaled) == (0.9, 0.7, 100, False)
     assert found.curve == [(3, 0, None), (5, 50, 0.8), (6, 100, 0.9)]
@@ -134,21 +137,21 @@ def test_cold_counts_start_and_end_and_warm_the_second_search():
 
 def test_what_needs_no_compiling_is_warm_once_it_has_begun():
     lines = [line(3, 0, seconds=0), line(7, 100, 0.9, 0.7, seconds=4)]
-    found = peers.describe(Run(8, True, lines), 100, 0.95, False)
+    found = peers.describe(Run(8, 5, True, lines), 100, 0.95, False)
     assert (found.cold, found.warm, found.reached) == (8, 4, None)
-    assert peers.describe(Run(8, True, lines), 100, 0.95, True).warm is None
+    assert peers.describe(Run(8, 5, True, lines), 100, 0.95, True).warm is None
 
 
 def test_a_search_whose_time_was_up_is_scaled_at_its_own_pace():
     lines = [line(3, 0, seconds=0), line(5, 20, 0.5, seconds=2), line(9, 60, 0.6, seconds=6)]
-    found = peers.describe(Run(10, False, lines), 100, 0.55, False)
+    found = peers.describe(Run(10, 5, False, lines), 100, 0.55, False)
     # A tenth of a second a step: 80 more steps after the first 20.
     assert (found.cold, found.warm, found.scaled) == (13, 10, True)
     assert (found.reached, found.test) == (9, None)
     assert peers_rows.least(found) == 10
-    still = peers.describe(Run(10, False, lines[:2]), 100, None, False)
+    still = peers.describe(Run(10, 5, False, lines[:2]), 100, None, False)
     assert (still.cold, still.warm, still.scaled) == (None, None, True)
-    nothing = peers.describe(Run(10, False, []), 100, 0.5, False)
+    nothing = peers.describe(Run(10, 5, False, []), 100, 0.5, False)
     assert (nothing.cold, nothing.valid, nothing.curve, nothing.scaled) == (None, None, [], True)
     assert peers_rows.least(nothing) == 10
 
@@ -236,12 +239,14 @@ def test_the_best_peer_sets_the_time_to_the_target():
 def test_figures_are_drawn_whatever_is_missing(tmp_path):
     slow = trial(60.0, test=None)
     found = {16: {"swarmjax": [trial(2.0)], "vmap": [slow]}, 64: {"swarmjax": [trial(3.0)]}}
-    found[64]["optuna"] = [Trial(None, None, 20.0, True, None, None, 0, None, None, [])]
+    found[64]["optuna"] = [Trial(None, None, 20.0, 9.0, True, None, None, 0, None, None, [])]
     paths = peers_figures.sweep("members", "networks", found, True, tmp_path)
     paths += peers_figures.curves("spirals", found[16] | found[64], 0.95, False, tmp_path)
     names = ["peers-members-quick.svg", "peers-members-quick.png", "peers-spirals.svg"]
     assert [path.name for path in paths] == [*names, "peers-spirals.png"]
     assert all(path.stat().st_size > 5000 for path in paths)
+    looks = [tuple(style.values()) for style in peers_figures.STYLES.values()]
+    assert len(set(looks)) == len(looks) == len(peers.SIDES)
 
 
 WANTED = {"ray": ("ray==2",)}
@@ -286,9 +291,9 @@ def test_an_environment_that_cannot_be_made_is_told_in_a_line(tmp_path, monkeypa
     assert "known: evosax, optuna, ray, syne" in capsys.readouterr().out
 
 
-def written(tmp_path, steps=20, searches=2):
+def written(tmp_path, steps=20, searches=2, space=None):
     tmp_path.mkdir(exist_ok=True)
-    case = Case("digits", peers.mixed(), 4, steps, 10)
+    case = Case("digits", space or peers.mixed(), 4, steps, 10)
     return peers.write_experiment(tmp_path, case, 0, searches)
 
 
@@ -367,6 +372,29 @@ def ours(name, layers, data, rows):
     for batch in rows:
         layers, state = step(layers, state, data.x[batch], data.y[batch])
     return layers
+
+
+def test_our_program_reports_every_round(tmp_path):
+    file = written(tmp_path, space=peers.mlps(8) | {"optimizer": ["choice", "sgd", "adam"]})
+    experiment, told = peer_protocol.read(str(file)), []
+    space = peer_swarmjax.space_of(experiment)
+    assert space["width"].options == (8,)
+    assert space["optimizer"].options == ("sgd", "adam")
+    listening = SimpleNamespace(tell=lambda steps, valid: told.append((steps, valid)))
+    display = peer_swarmjax.Told(listening)
+    test = peer_swarmjax.search(experiment, space, "pbt", display, 0)
+    assert sum(steps for steps, _ in told) == experiment.budget
+    assert [steps for steps, _ in told[:2]] == [40, 40]
+    assert [valid for _, valid in told] == sorted(valid for _, valid in told)
+    assert 0.0 <= test <= 1.0
+
+
+def test_a_peer_is_measured_cold_and_warm():
+    found = peers.measure("vmap", Case("digits", peers.mlps(8), 2, 4, 2), 0, 240, 0.0)
+    assert found.warm < found.cold <= found.seconds
+    assert found.reached is not None
+    assert (found.member_steps, found.scaled) == (8, False)
+    assert [steps for _, steps, _ in found.curve][0] == 0
 
 
 SHARED = """

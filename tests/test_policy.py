@@ -8,6 +8,7 @@ from swarmjax.policy import (
     chain,
     check_plan,
     children,
+    culprit,
     generator,
     guarded,
     keep,
@@ -214,3 +215,21 @@ def test_children_take_over_anothers_weights(frames):
 def test_on_the_host_nothing_is_compiled_to_keep_a_frame(frames):
     frame = jax.tree.map(np.asarray, frames([0.1, 0.2]))
     assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(keep(frame)))
+
+
+def test_who_in_a_chain_made_an_illegal_plan_is_found(frames):
+    def grant(steps, slot=0):
+        def rule(key, plan, frame):
+            return plan._replace(steps=jnp.asarray(plan.steps).at[slot].set(steps))
+
+        return stateless(rule, f"grant({steps})")
+
+    frame = frames([0.1, 0.2])
+    blamed = lambda policy: culprit(  # noqa: E731
+        policy, jax.random.key(0), frame, policy.init(frame)
+    )
+    wrong, right = grant(-1), grant(3)
+    assert blamed(chain(right, chain(grant(4, 1), wrong), grant(5, 1))) == "grant(-1)"
+    assert blamed(chain(wrong, right)) == "", "it was put right"
+    assert blamed(chain(wrong, grant(10**6))) == "grant(-1)", "who came first"
+    assert blamed(wrong) == "grant(-1)"

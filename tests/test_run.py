@@ -49,6 +49,14 @@ def first(task, tmp_path_factory):
     return sj.run(setting(task, directory))
 
 
+@pytest.fixture(scope="module")
+def traced(task, tmp_path_factory):
+    """The same run, of which more is kept."""
+    directory = tmp_path_factory.mktemp("runs") / "traced"
+    kept = {"window": 4, "trace": (3, 7), "parameters": ["*/kernel"]}
+    return sj.run(setting(task, directory, **kept))
+
+
 def states(trainer, frame):
     return [trainer.network(i, frame.genome).member for i in range(len(frame.alive))]
 
@@ -115,13 +123,54 @@ def test_a_step_count_is_the_parents_plus_the_steps_taken(first):
         before = now.step.to_numpy()
 
 
-def test_the_same_seed_gives_the_same_run_to_the_bit(task, first, tmp_path):
-    second = sj.run(setting(task, tmp_path / "second"))
+def test_the_same_seed_gives_the_same_run_to_the_bit_whatever_is_kept_of_it(first, traced):
+    second = traced
     a, b = table(first.directory), table(second.directory)
     clocks = ["time", "seconds"]
     pd.testing.assert_frame_equal(a.drop(columns=clocks), b.drop(columns=clocks))
     assert same(states(first.trainer, first.frame), states(second.trainer, second.frame))
     assert same(first.best.params, second.best.params)
+
+
+def test_windows_put_together_are_what_the_frames_say(first, traced):
+    for run, size in ((first, 16), (traced, 4)):
+        with contextlib.closing(sj.open_run(run.directory)) as reader:
+            windows, config = reader.windows().to_pandas(), reader.config
+        assert config["window"] == size and windows.steps.max() <= size
+        not_last = windows.duplicated(["round", "member"], keep="last")
+        assert (windows.steps[not_last] == size).all()
+        windows["total"] = windows.train_loss * windows.steps
+        sums = windows.groupby(["round", "member"])[["steps", "total"]].sum()
+        ends = windows.groupby(["round", "member"])[["step", "birth"]].last()
+        rows = table(run.directory).query("steps > 0").set_index(["round", "member"]).sort_index()
+        assert (sums.steps == rows.steps).all() and len(sums) == len(rows)
+        means = (sums.total / sums.steps).to_numpy()
+        assert means == pytest.approx(rows.train_loss.to_numpy(), rel=1e-4)
+        assert (ends == rows[["step", "birth"]]).all(axis=None)
+
+
+def test_every_step_of_traced_members_is_kept_and_their_parameters(first, traced):
+    with contextlib.closing(sj.open_run(traced.directory)) as reader:
+        steps, windows = reader.rows("steps").to_pandas(), reader.windows(members=[3, 7])
+        parameters, usage = reader.rows("parameters").to_pandas(), reader.summaries("usage")
+        spent = reader.resources().to_pandas()
+    keys = ["round", "member"]
+    whole = windows.to_pandas().groupby(keys).agg({"steps": "sum", "train_loss_min": "min"})
+    each = steps.groupby(keys).train_loss.agg(["count", "min"])
+    assert (each["count"] == whole.steps).all()
+    assert (each["min"] == whole.train_loss_min).all()
+    assert (steps.groupby(keys).step.diff().dropna() == 1).all()
+    last = parameters[parameters["round"] == parameters["round"].max()]
+    own = sj.take_out(traced.trainer, traced.frame, 7).params["Dense_0"]["kernel"]
+    (kept,) = last.query("member == 7 and parameter == 'Dense_0/kernel'").itertuples()
+    assert kept.values.tolist() == own.ravel().tolist() and kept.max == pytest.approx(own.max())
+    assert set(last.member) == {3, 7} and set(last.parameter) <= {
+        f"Dense_{i}/kernel" for i in range(3)
+    }
+    assert usage.num_rows == traced.frame.round and spent.cpu_seconds.sum() > 0
+    with contextlib.closing(sj.open_run(first.directory)) as reader:
+        with pytest.raises(sj.InputError, match="has no steps"):
+            reader.rows("steps")
 
 
 def test_another_seed_gives_another_run(task, first, tmp_path):

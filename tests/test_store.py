@@ -311,3 +311,21 @@ def test_plans_can_be_read_from_a_round_on(writer):
     reader = stored.open_run(writer.directory)
     assert [round for round, _ in reader.plans(3)] == [3, 4]
     reader.close()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "fill"])
+def test_a_damaged_round_is_refused_in_a_line(writer, reader, damage):
+    values = np.random.default_rng(0).integers(0, 2**31, 500).astype(np.int32)
+    writer.frame(1, pa.table({"round": values, "member": values}))
+    path = writer.directory / "frames" / "r000001.parquet"
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 3] ^= 4
+    elif damage == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[:] = b"no numbers at all"
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="r000001.parquet is damaged") as refused:
+        reader.frames()
+    assert "\n" not in str(refused.value)

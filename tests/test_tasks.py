@@ -309,3 +309,58 @@ def test_numbers_that_are_no_classes_or_no_inputs_are_refused():
         tasks.arrays(np.ones((9, 2)) * 1j, np.arange(9) % 2)
     with pytest.raises(InputError, match="NaN or infinity"):
         tasks.arrays(np.full((9, 2), 1e300), np.arange(9) % 2)
+
+
+def logits(answers, classes=3):
+    return jnp.eye(classes)[np.asarray(answers)]
+
+
+def test_f1_by_hand():
+    """Class 0: 2 of 3 found, 2 of 2 answers right; class 1: 1 of 1, 1 of 2; no class 2."""
+    y, answers = np.asarray([0, 0, 0, 1]), [0, 0, 1, 1]
+    assert tasks.f1(logits(answers), y) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert tasks.balanced_accuracy(logits(answers), y) == pytest.approx((2 / 3 + 1) / 2)
+    # An answer that is never right counts as a class of its own.
+    assert tasks.f1(logits([0, 0, 2, 1]), y) == pytest.approx((0.8 + 1.0 + 0.0) / 3)
+
+
+def test_f1_of_tokens_is_that_of_all_of_them():
+    y, answers = np.asarray([[0, 0], [0, 1]]), np.asarray([[0, 0], [1, 1]])
+    flat = tasks.f1(logits(answers.ravel()), y.ravel())
+    assert tasks.f1(logits(answers), y) == pytest.approx(float(flat))
+
+
+def test_f1_agrees_with_a_library():
+    from sklearn import metrics
+
+    rng = np.random.default_rng(0)
+    y, answers = rng.integers(0, 4, 60), rng.integers(0, 5, 60)
+    expected = metrics.f1_score(y, answers, average="macro")
+    assert tasks.f1(logits(answers, 6), y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_errors_of_numbers():
+    outputs, y = jnp.asarray([[1.0], [4.0]]), np.asarray([[0.0], [1.0]], np.float32)
+    assert tasks.mae(outputs, y) == 2.0 and tasks.rmse(outputs, y) == pytest.approx(5.0**0.5)
+
+
+def test_metrics_are_chosen_by_name(built):
+    task = tasks.with_metrics(built["spirals"], ["f1", "accuracy"])
+    assert list(task.metrics) == ["f1", "accuracy"] and task.metrics["f1"] is tasks.f1
+    assert tasks.with_metrics(task, None) is task
+    assert not tasks.with_metrics(task, ()).metrics
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["r2"], "'r2' is none for classes; there are accuracy, balanced_accuracy, f1, perplexity"),
+        (["recall"], "'recall' is none for classes"),
+        ("f1", "metrics must be a list of names, got 'f1'"),
+        (7, "7 is none for classes"),
+        ([["f1"]], "is none for classes"),
+    ],
+)
+def test_other_metrics_are_refused(built, names, reason):
+    with pytest.raises(InputError, match=reason):
+        tasks.with_metrics(built["spirals"], names)

@@ -5,7 +5,7 @@ import pytest
 
 from swarmjax import space
 from swarmjax.policy import keep
-from swarmjax.telemetry import frame_table, plan_from_table, plan_table
+from swarmjax.telemetry import attributed, frame_table, plan_from_table, plan_table
 
 nan = np.nan
 
@@ -93,3 +93,25 @@ def test_options_of_every_kind(frames, options, expected):
     frame = frames([0.1, 0.2], space=space.Space(x=space.choice(*options)))
     frame = frame._replace(genome={"x": np.array([0, 1], np.int32)})
     assert frame_table(keep(frame), frame, time=0.0)["x"].to_pylist() == expected
+
+
+def test_what_the_process_used_is_shared_out():
+    """By time of steps, memory by bytes; a round of which no usage is known, and an idle one."""
+    frames = pa.table({
+        "round": np.asarray([1, 1, 2, 2, 3, 3], np.int32), "member": np.asarray([0, 1] * 3),
+        "steps": np.asarray([10, 10, 0, 0, 1, 1]), "bytes": np.full(6, 5.0),
+        "seconds": np.asarray([0.3, 0.1, 0.3, 0.1, 1.0, nan]),
+    })  # fmt: skip
+    usage = pa.table({
+        "round": np.asarray([1, 2], np.int32), "seconds": [4.0, 1.0], "cpu": [2.0, 1.0],
+        "gpu": [0.5, nan], "memory": [100.0, 200.0], "gpu_memory": [nan, 8.0],
+    })  # fmt: skip
+    made = attributed(frames, usage).to_pydict()
+    assert made["cpu_seconds"][:4] == pytest.approx([6.0, 2.0, 0.0, 0.0])
+    assert made["gpu_seconds"][:2] == pytest.approx([1.5, 0.5])
+    assert made["memory"][:4] == pytest.approx([50.0, 50.0, 100.0, 100.0])
+    assert made["gpu_memory"][2:4] == pytest.approx([4.0, 4.0])
+    for name in ("cpu_seconds", "gpu_seconds", "memory", "gpu_memory"):
+        assert np.isnan(made[name][4:]).all()
+    nobody = attributed(frames, usage.slice(0, 0))
+    assert np.isnan(nobody["cpu_seconds"].to_numpy()).all()

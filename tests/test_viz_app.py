@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import holoviews as hv
 import pytest
-import viz_runs
 
-from viz import app, heatmap, layout, source
+from paper import viz_runs
+from viz import dashboard, heatmap, layout, source
 
 hv.extension("bokeh")
 HOSTILE = "<b>no"
@@ -21,7 +21,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def page(run):
-    opened = app.Dashboard(source.Feed(run.writer.directory, layout.Layouts))
+    opened = dashboard.Dashboard(source.Feed(run.writer.directory, layout.Layouts))
     opened.page.get_root()
     return opened
 
@@ -41,7 +41,7 @@ def test_failing_view_tells_why_and_recovers(page, run, monkeypatch, caplog, bef
     for _ in range(before):
         follow(page, run)
     with monkeypatch.context() as broken:
-        broken.setattr(heatmap, "values", fail)
+        broken.setattr(heatmap.pixels, "image", fail)
         follow(page, run)
     captions = {name: pane.object for name, pane in page.views.captions.items()}
     assert "this view failed: ValueError: &lt;b&gt;no" in captions.pop("heatmap")
@@ -54,7 +54,7 @@ def test_failing_view_tells_why_and_recovers(page, run, monkeypatch, caplog, bef
 
 def test_failing_page_tells_why_and_goes_on(page, run, monkeypatch, caplog):
     with monkeypatch.context() as broken:
-        broken.setattr(app.words, "header", fail)
+        broken.setattr(dashboard.words, "header", fail)
         follow(page, run)
     assert "this page failed: ValueError: &lt;b&gt;no" in page.note.object
     assert "Traceback" in caplog.text
@@ -74,7 +74,7 @@ def test_waiting_page_tells_the_latest_events(page, run):
 
 def test_a_page_rests_as_long_as_it_was_drawn(page, run, monkeypatch):
     clock = iter([100.0, 103.0, 105.9, 106.0, 106.1])
-    monkeypatch.setattr(app.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(dashboard.time, "monotonic", lambda: next(clock))
     drawn = []
     monkeypatch.setattr(page, "tick", lambda: drawn.append(1))
     for count in (1, 1, 2):
@@ -87,7 +87,7 @@ def test_a_page_rests_as_long_as_it_was_drawn(page, run, monkeypatch):
     [({"token": [b"secret"]}, True), ({"token": [b"other"]}, False), ({}, False)],
 )
 def test_only_the_token_gives_a_page_controls(run, monkeypatch, arguments, steers):
-    monkeypatch.setattr(type(app.pn.state), "session_args", property(lambda _: arguments))
-    page = app.Dashboard(source.Feed(run.writer.directory, layout.Layouts), "secret")
+    monkeypatch.setattr(type(dashboard.pn.state), "session_args", property(lambda _: arguments))
+    page = dashboard.Dashboard(source.Feed(run.writer.directory, layout.Layouts), "secret")
     assert (page.controls is not None) is steers and bool(page.page.sidebar) is steers
     assert page.token == ({"token": "secret"} if steers else {})

@@ -3,12 +3,13 @@
 import sqlite3
 
 import pytest
-import viz_runs
 
+from paper import viz_runs
 from swarmjax import steering as s
 from swarmjax.dials import Dial
 from swarmjax.ledger import Entry
 from swarmjax.steering import Member, decode
+from viz import asked as became
 from viz import controls, source
 from viz.selection import Selection
 
@@ -178,10 +179,10 @@ def _broken(_directory):
 def test_the_record_is_text_newest_first_and_says_how_much_it_shows():
     entry = Entry(1, 1.0, HOSTILE, b"{}", HOSTILE, None, None, HOSTILE, None)
     kill = entry._replace(body=b'{"kind":"kill","member":{"slot":3,"birth":3}}', state="applied")
-    told = controls.recorded([entry, *(kill._replace(id=i, round=9) for i in range(2, 20))])
+    told = became.recorded([entry, *(kill._replace(id=i, round=9) for i in range(2, 20))])
     assert "<img" not in told and told.index("#19 kill member 3") < told.index("#18 kill")
     assert "12 of 19 shown" in told and "applied in round 9" in told
-    assert "unreadable" in controls.recorded([entry]) and 'class="unknown"' in controls.recorded(
+    assert "unreadable" in became.recorded([entry]) and 'class="unknown"' in became.recorded(
         [entry]
     )
-    assert "nothing was asked" in controls.recorded([])
+    assert "nothing was asked" in became.recorded([])

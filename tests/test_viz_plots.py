@@ -7,11 +7,25 @@ from collections.abc import Iterator
 import holoviews as hv
 import numpy as np
 import pytest
-import viz_runs
 
+from paper import viz_runs
 from swarmjax import space as sp
 from swarmjax import telemetry
-from viz import graph, heatmap, layout, members, metrics, theme, trajectories, words
+from viz import (
+    captions,
+    courses,
+    graph,
+    heatmap,
+    layout,
+    margins,
+    members,
+    metrics,
+    nodes,
+    pixels,
+    theme,
+    trajectories,
+    words,
+)
 from viz.selection import Selection, inside, nearest
 from viz.source import History, split_rounds
 
@@ -88,12 +102,12 @@ def test_few_members_and_few_rounds_render(count, rounds):
 def test_dead_members_rank_last_and_are_marked(history):
     assert metrics.ranking(history)[-1] == 3
     assert np.isneginf(metrics.fitness(history)[-1, 3])
-    nodes = graph.node_table(
+    rows = nodes.node_table(
         history, layout.arrange(history, "genome"), color="valid_loss", size="valid_loss"
     )
-    assert nodes.shade[3] == 0 and not nodes.alive[3]
+    assert rows.shade[3] == 0 and not rows.alive[3]
     assert heatmap.deaths(history).tolist() == [[3, 3]]
-    assert np.isnan(heatmap.values(history, metrics.describe("step", history.space))[-1, 3])
+    assert np.isnan(metrics.scaled_column(history, metrics.describe("step", history.space))[-1, 3])
     assert members.twin(members.table(history), history)[-1]["cells"][0] == "dead"
 
 
@@ -138,13 +152,13 @@ def test_scale_tells_early_and_late_rounds_apart():
 
 
 def test_legend_names_the_knots_and_their_shades(history):
-    legend = words.scale(history, "valid_accuracy", theme.LIGHT, whole=True)
-    told = metrics.scale(heatmap.values(history, metrics.describe("valid_accuracy", history.space)))
+    legend = captions.scale(history, "valid_accuracy", theme.LIGHT, whole=True)
+    told = metrics.scale(metrics.sample(history, metrics.describe("valid_accuracy", history.space)))
     assert all(f"<b>{knot:.4f}</b>" in legend for knot in told.knots)
     assert legend.count("<i ") == len(told.knots) - 1
     assert legend.index(theme.LIGHT.ramp[0]) < legend.index(theme.LIGHT.ramp[-1])
     alone = make_history(members=1, rounds=1)
-    assert words.scale(alone, "valid_accuracy", theme.LIGHT, whole=True).count("<i ") == 1
+    assert captions.scale(alone, "valid_accuracy", theme.LIGHT, whole=True).count("<i ") == 1
 
 
 def test_ramps_grow_evenly_away_from_the_background():
@@ -224,7 +238,7 @@ def test_taps_and_boxes_find_members(history):
 def test_band_holds_the_quantiles():
     x = np.broadcast_to(np.arange(3)[:, None], (3, 11))
     y = np.tile(np.arange(11.0), (3, 1))
-    band = trajectories.spread(x, y)
+    band = courses.spread(x, y)
     assert band.low.tolist() == [1, 1, 1]
     assert band.middle.tolist() == [5, 5, 5]
     assert band.high.tolist() == [9, 9, 9]
@@ -232,32 +246,84 @@ def test_band_holds_the_quantiles():
 
 def test_nothing_selected_shows_the_best_five(history):
     best = metrics.ranking(history)[:5].tolist()
-    assert list(trajectories.shown(history, (), theme.LIGHT)) == best
-    assert trajectories.shown(history, (7,), theme.LIGHT) == (7,)
-    assert len(trajectories.shown(history, tuple(range(20)), theme.LIGHT)) == 8
-    caption = words.trajectory_caption(history, tuple(range(20)), theme.LIGHT)
+    assert list(courses.shown(history, (), theme.LIGHT)) == best
+    assert courses.shown(history, (7,), theme.LIGHT) == (7,)
+    assert len(courses.shown(history, tuple(range(20)), theme.LIGHT)) == 8
+    caption = captions.trajectory_caption(history, tuple(range(20)), theme.LIGHT)
     assert "8 of 20 selected shown" in caption
 
 
 def test_spaced_keeps_order_and_gap():
-    heights = trajectories.spaced({1: 0.99, 2: 0.98, 3: 0.1}, 0.0, 1.0, gap=0.1)
+    heights = margins.spaced({1: 0.99, 2: 0.98, 3: 0.1}, 0.0, 1.0, gap=0.1)
     assert heights[3] == pytest.approx(0.1)
     assert heights[1] - heights[2] >= 0.1 - 1e-9
     assert heights[1] <= 1.0
 
 
 def test_numbers_of_equal_ends_stand_around_them():
-    heights = trajectories.spaced({m: 0.5 for m in range(5)}, 0.0, 1.0, gap=0.06)
+    heights = margins.spaced({m: 0.5 for m in range(5)}, 0.0, 1.0, gap=0.06)
     assert np.mean(list(heights.values())) == pytest.approx(0.5)
     assert np.ptp(list(heights.values())) == pytest.approx(0.24)
-    crowd = trajectories.spaced({m: 0.5 for m in range(8)}, 0.0, 0.3, gap=0.06)
+    crowd = margins.spaced({m: 0.5 for m in range(8)}, 0.0, 0.3, gap=0.06)
     assert min(crowd.values()) == 0 and np.diff(sorted(crowd.values())).min() > 0.059
 
 
 def test_large_heatmap_is_averaged_and_says_so():
     history = make_history(members=700, rounds=90)
     draw(heatmap.plot(history, metric="valid_accuracy", look=theme.DARK))
-    assert "averaged to the pixels" in words.heatmap_caption(history, "valid_accuracy", theme.DARK)
+    assert "averaged to the pixels" in captions.heatmap_caption(
+        history, "valid_accuracy", theme.DARK
+    )
+
+
+@pytest.mark.parametrize("look", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("tone", ["ink", "muted", "accent", "good", "dead", "alarm"])
+def test_words_can_be_read_on_cards_on_the_page_and_on_their_own_tint(look, tone):
+    color = getattr(look, tone)
+    tints = [mixture(color, ground, 0.14) for ground in (look.paper, look.page)]
+    grounds = [look.paper] if tone == "alarm" else [look.paper, look.page, tints[0]]
+    assert min(contrast(color, ground) for ground in grounds) >= 4.5
+
+
+def mixture(color, ground, share):
+    parts = [(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in (color, ground)]
+    return "#" + "".join(
+        f"{round(a * share + b * (1 - share)):02x}" for a, b in zip(*parts, strict=True)
+    )
+
+
+def contrast(one, other):
+    """Of WCAG 2."""
+    lights = []
+    for color in (one, other):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_blocks_are_means_of_their_cells_and_of_the_living(monkeypatch):
+    monkeypatch.setattr(pixels, "BLOCKS", (2, 2))
+    grid = np.array([[1, 2, 3, 4], [3, 4, np.nan, 6], [9, 9, 9, np.nan]], np.float32)
+    found = pixels.blocks(grid, np.array([5, 6, 8]), (5, 8), np.array([3, 0, 1, 2]))
+    assert found.tolist() == [[(4 + 1 + 6 + 3) / 4, (2 + 3 + 4) / 3], [9, 9]]
+    monkeypatch.setattr(pixels, "BLOCKS", (9, 9))
+    fine = pixels.blocks(grid, np.array([5, 6, 8]), (5, 8), np.array([3, 0, 1, 2]))
+    assert np.isnan(fine[2]).all() and fine[1].tolist()[:3] == [6, 3, 4] and np.isnan(fine[1, 3])
+
+
+def test_a_window_of_a_large_heatmap_shows_its_cells_and_the_colours_of_the_whole(monkeypatch):
+    monkeypatch.setattr(pixels, "MAX_CELLS", 100)
+    history = make_history(members=40, rounds=6)
+    whole, part = (
+        heatmap.plot(history, metric="step", rows="slot", window=window).Image.I
+        for window in (None, (1.7, 9.6, 4.4, 19.4))
+    )
+    assert part.bounds.lbrt() == (1.5, 9.5, 4.5, 19.5)
+    for name in ("z", "member", "round", "value"):
+        a, b = (each.dimension_values(name, flat=False) for each in (whole, part))
+        np.testing.assert_allclose(b, a[10:20, 1:4], rtol=1e-6)
+    assert part.dimension_values("member", flat=False)[:, 0].tolist() == [*range(29, 19, -1)]
 
 
 def test_table_shows_the_best_and_the_selected_beyond():
@@ -267,7 +333,7 @@ def test_table_shows_the_best_and_the_selected_beyond():
     rows = members.twin(frame, history, picked=(last,))
     assert len(rows) == members.LIMIT + 1 and rows[-1]["member"] == last
     assert len(rows[0]["cells"]) == len(frame.columns)
-    assert "100 of 300 members shown" in words.table_caption(history, ())
+    assert "100 of 300 members shown" in captions.table_caption(history, ())
 
 
 def test_words_are_escaped(history):

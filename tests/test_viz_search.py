@@ -6,8 +6,8 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 import pytest
-import viz_runs
 
+from paper import viz_runs
 from swarmjax import space as sp
 from swarmjax import telemetry
 from swarmjax.anomaly import KINDS
@@ -19,16 +19,20 @@ from viz import (
     genes,
     heatmap,
     layout,
+    likeness,
     lineage,
+    margins,
     metrics,
     outcomes,
     parallel,
     query,
+    race,
     scatter,
     spending,
     theme,
 )
-from viz.source import History, split_rounds
+from viz.history import History
+from viz.source import split_rounds
 
 hv.extension("bokeh")
 HOSTILE = "<img src=x onerror=alert(1)> $$x$$"
@@ -101,8 +105,8 @@ def every_plot(history: History, members: tuple[int, ...], look: theme.Look):
         yield genes.plot(history, x=genome[0], y=genome[1], metric=told, show=show, **given)
     yield heatmap.plot(history, metric="steps", rows="lineage", **given)
     runs = {HOSTILE: outcomes.outcome(history), "b": outcomes.outcome(history)}
-    yield outcomes.plot_best(runs, look=look)
-    yield outcomes.plot_shares({"a": runs["b"]}, look=look)
+    yield race.plot_best(runs, look=look)
+    yield race.plot_shares({"a": runs["b"]}, look=look)
 
 
 def test_every_plot_renders(history):
@@ -217,10 +221,10 @@ def test_a_figure_leaves_out_the_worst_few_that_are_far_off_and_tells_so():
     loss = np.concatenate([np.linspace(0.1, 0.2, 99), [1e6]])
     told = [metrics.describe(name, SPACE) for name in ("valid_loss", "width")]
     frame = pd.DataFrame({"valid_loss": loss, "width": np.full(100, 16.0)})
-    assert scatter.near(loss, told[0]).max() < 0.21
+    assert margins.near(loss, told[0]).max() < 0.21
     assert scatter.beside(frame, told) == 3
     # The best are always shown.
-    assert scatter.near(np.array([1e-9, *loss[:99]]), told[0]).min() == 1e-9
+    assert margins.near(np.array([1e-9, *loss[:99]]), told[0]).min() == 1e-9
 
 
 def test_taps_on_dots_find_members_on_logarithmic_axes():
@@ -363,10 +367,10 @@ def test_edges_join_networks_that_predict_alike():
     outputs[2] += np.random.default_rng(0).normal(0, 0.1, (6, 2))
     outputs[3] = np.nan
     history = made({"steps": [1] * 4})
-    assert layout.kinds(history) == ["architecture", "genome"]
+    assert likeness.kinds(history) == ["architecture", "genome"]
     told = History(SPACE, history.frames, outputs)
-    assert layout.kinds(told) == ["architecture", "genome", "predictions", "outputs"]
-    points = layout.points(told, "predictions")
+    assert likeness.kinds(told) == ["architecture", "genome", "predictions", "outputs"]
+    points = likeness.points(told, "predictions")
     np.testing.assert_allclose(points @ points.T, np.diag([1, 1, 1, 0]) + _pair(), atol=1e-6)
     for kind in ("predictions", "outputs"):
         assert layout.arrange(told, kind).positions.shape == (4, 2)

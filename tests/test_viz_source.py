@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-import viz_runs
 
+from paper import viz_runs
 from swarmjax import store, stored
 from swarmjax.types import InputError
 from viz import source

@@ -102,6 +102,14 @@ def test_windows_agree_with_numpy_and_do_not_depend_on_who_else_is_there():
     assert windows.loss_last[0, 1, :5].tolist() == [p[-1] for p in parts]
 
 
+def test_without_a_window_there_are_none():
+    windows, traced = reduced([[1.0, 2.0]], [[3.0, 4.0]], [2], 0, [0])
+    assert {values.shape for values in windows} == {(1, 1, 0)}
+    assert traced.loss.tolist() == [[1.0, 2.0]]
+    told = joined([(windows, traced, 0, 0)], 2, 0, np.asarray([True]))
+    assert told.windows.loss.shape == (1, 1, 0)
+
+
 def test_parts_of_a_lane_are_put_end_to_end():
     lane = np.asarray([[7, -1], [3, 5]])
     chosen = places((5, 8, 7), lane)

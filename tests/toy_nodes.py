@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 
+from swarmjax.directives import Stop
 from swarmjax.nodes import Node, Profile
 
 
@@ -53,18 +54,21 @@ class Toy:
     def loss(self):
         return float(np.mean((1 - self._weights["w"]) ** 2))
 
-    def vanish(self):
-        """No goodbye: as if its process were killed."""
+    def _end(self):
+        """Ends the loop at once, as a directive would."""
         self.hold.set()
         self.node._stopped = True
+        self.node._orders.put(Stop(node=self.name, incarnation=0, reason="over"))
         self._thread.join()
+
+    def vanish(self):
+        """No goodbye: as if its process were killed."""
+        self._end()
         self.node._outbox.close(0)
         self.node._listener.close()
         self.node._spool.close()
 
     def close(self):
-        self.hold.set()
-        self.node._stopped = True
-        self._thread.join()
+        self._end()
         self.node.close()
         assert self.error is None

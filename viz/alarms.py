@@ -12,8 +12,8 @@ import pandas as pd
 
 from swarmjax.anomaly import KINDS
 from swarmjax.store import Event
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, mixed, pick_colors, styled
+from viz.history import History
+from viz.theme import LIGHT, LINES, Look, figure, mixed, pick_colors, styled
 
 _MEASURED = re.compile(r"\(([^ ()]+) > ([^ ()]+)\)$")
 _WHOSE = re.compile(r"^member \d+: ")
@@ -136,10 +136,5 @@ def _style() -> dict[str, Any]:
         xlabel="round",
         ylabel="",
         yticks=[(place(kind), kind) for kind in KINDS],
-        shared_axes=False,
-        show_legend=False,
-        show_grid=True,
-        gridstyle={"xgrid_line_color": None},
-        active_tools=[],
-        tools=TOOLS,
+        **LINES,
     )

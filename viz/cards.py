@@ -19,9 +19,12 @@ from panel.custom import JSComponent
 from viz import members, theme, words
 from viz.live import Plot
 from viz.scene import Control, Scene, View
+from viz.selection import Window
 
 CARD = """:host { background: var(--viz-paper); border: 1px solid var(--viz-line);
   border-radius: 10px; padding: 10px 14px 8px; box-sizing: border-box; overflow: hidden; }"""
+# Milliseconds between a zoom and its finer picture.
+SETTLED = 120
 # Of the controls of a card, by how many there are.
 WIDTHS = (148, 148, 148, 130, 102)
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ class Card:
     ):
         self.view, self._scene, self._select, self._changed = view, scene, select, changed
         self.caption = words.pane()
-        self.plot = Plot(view.plot, self._tapped, self._marked, self._made) if view.plot else None
+        self.plot = self._make_plot()
         self.twin = members.MemberTable(
             lambda number: toggle(view.key, number), label=view.title, noun=view.key,
             sizing_mode="stretch_both", margin=0,
@@ -135,7 +138,8 @@ class Card:
             self._draw_twin(scene, choices)
         else:
             kind = tuple(choices[name] for name in self.view.axes)
-            self.plot.draw(frame=kind, scene=scene, **choices)
+            zoom = {"window": self._window} if self.view.zooms else {}
+            self.plot.draw(frame=kind, scene=scene, **choices, **zoom)
         self.caption.object = self.view.caption(scene, **choices)
 
     def _draw_twin(self, scene: Scene, choices: dict[str, str]) -> None:
@@ -156,6 +160,14 @@ class Card:
         colors = {m: scene.look.ink for m in scene.members}
         colors |= theme.pick_colors(scene.members, scene.look)
         return {str(member): color for member, color in colors.items()}
+
+    def _make_plot(self) -> Plot | None:
+        self._window: Window | None = None
+        self._waits = False
+        if self.view.plot is None:
+            return None
+        zoomed = self._zoomed if self.view.zooms else None
+        return Plot(self.view.plot, self._tapped, self._marked, self._made, zoomed)
 
     def _make_select(self, control: Control, width: int) -> pmui.Select:
         select = pmui.Select(
@@ -196,6 +208,18 @@ class Card:
 
     def _made(self, figure: str) -> None:
         self.tools.figure = figure
+
+    def _zoomed(self, window: Window | None) -> None:
+        """Draws what was zoomed to, once the wheel stands still for a moment."""
+        waits, self._window = self._waits, window
+        self._waits = True
+        if not waits:
+            document: Any = pn.state.curdoc
+            document.add_timeout_callback(self._draw_window, SETTLED)
+
+    def _draw_window(self) -> None:
+        self._waits = False
+        self.draw()
 
     def _tapped(self, x: float, y: float) -> None:
         if self.view.tap:

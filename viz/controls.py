@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from swarmjax import ledger, steerable, steering, store, stored
 from swarmjax.space import Choice, Option, Space
 from swarmjax.steering import Directive, Member
 from swarmjax.types import InputError
-from viz import words
+from viz import asked, words
 from viz.selection import Selection
 from viz.source import Snapshot
 
-SHOWN = 12
 # So many members at a time: whoever selects more hardly means every one of them.
 MOST = 100
 CSS = Path(__file__).with_name("controls.css").read_text(encoding="utf-8")
@@ -62,8 +61,8 @@ class Controls:
 
     def update(self, snapshot: Snapshot) -> None:
         """Shows what became of what was asked, and offers what can be."""
-        self.log.object = recorded(snapshot.directives)
-        done = [entry.id for entry in snapshot.directives if _open(entry)]
+        self.log.object = asked.recorded(snapshot.directives)
+        done = [entry.id for entry in snapshot.directives if asked.open_to_undo(entry)]
         self.undone.options = [str(number) for number in done[::-1]]
         if not self.gene.options and snapshot.history is not None:
             self.gene.options = [name for name, _ in snapshot.history.space.genes]
@@ -174,39 +173,6 @@ class Controls:
     def _say(self, text: str, wrong: bool = False) -> None:
         role = "alert" if wrong else "status"
         self.said.object = f'<p class="said {role}" role="{role}">{html.escape(text[:400])}</p>'
-
-
-def recorded(entries: Iterable[ledger.Entry]) -> str:
-    """The latest directives and what became of them, newest first."""
-    entries = list(entries)
-    if not entries:
-        return '<p class="chosen">nothing was asked of this run yet</p>'
-    items = "".join(map(_item, entries[: -SHOWN - 1 : -1]))
-    count = f"{min(SHOWN, len(entries))} of {len(entries):,} shown"
-    return f'<ol class="asked" role="log">{items}</ol><p class="chosen">{count}</p>'
-
-
-def _item(entry: ledger.Entry) -> str:
-    try:
-        what = steering.describe(steering.decode(entry.body))
-    except InputError:
-        what = "unreadable"
-    round = "" if entry.round is None else f" in round {entry.round}"
-    state = html.escape(entry.state)
-    told = f'<div class="told">{html.escape(entry.told)}</div>' if entry.told else ""
-    return (
-        f'<li class="{_tone(entry.state)}"><b>#{entry.id} {html.escape(what)}</b> '
-        f"<span>{state}{round}</span> <small>{html.escape(entry.who)}</small>{told}</li>"
-    )
-
-
-def _tone(state: str) -> str:
-    return state if state in ("queued", "applied", "refused", "withdrawn") else "unknown"
-
-
-def _open(entry: ledger.Entry) -> bool:
-    """Whether it can be taken back."""
-    return entry.state == "queued" or (entry.state == "applied" and entry.inverse is not None)
 
 
 def _whole(text: Any) -> int:

@@ -12,8 +12,8 @@ import pandas as pd
 from swarmjax.space import Choice
 from swarmjax.types import Genome
 from viz import metrics, scatter
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
+from viz.history import History
+from viz.theme import LIGHT, Look, figure, letters, styled
 
 TREES, MAX_ROWS, FEWEST = 64, 2000, 12
 
@@ -114,9 +114,4 @@ def _style(genes: list[str], share: np.ndarray) -> dict[str, Any]:
         xlim=(0, most * 1.15),
         ylim=(-0.6, len(genes) - 0.4),
         yticks=[(i, gene.replace("_", " ").replace("$", "")) for i, gene in enumerate(genes)],
-        shared_axes=False,
-        show_legend=False,
-        show_grid=False,
-        active_tools=[],
-        tools=TOOLS,
     )

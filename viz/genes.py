@@ -11,8 +11,8 @@ import pandas as pd
 from swarmjax.space import Choice
 from swarmjax.types import Genome
 from viz import forest, metrics, scatter
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
+from viz.history import History
+from viz.theme import LIGHT, Look, figure, letters, styled
 
 BINS, FINE = 10, 28
 SUMMARIES = {"mean of members": "mean", "best member": "best", "members": "count"}
@@ -181,9 +181,4 @@ def _style(history: History, x: str, y: str, names: list[list[str]]) -> dict[str
         yticks=ticks[1],
         xlim=(0, len(names[0])),
         ylim=(0, len(names[1])),
-        shared_axes=False,
-        show_legend=False,
-        show_grid=False,
-        active_tools=[],
-        tools=TOOLS,
     )

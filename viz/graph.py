@@ -9,25 +9,15 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 
-from viz import alarms, metrics
+from viz import metrics
+from viz.history import History
 from viz.layout import Layout
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
+from viz.nodes import Hover, architectures, hover_of, node_table
+from viz.theme import LIGHT, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_EDGES = 15_000
 MAX_GROUPS = 14
-# Of more members the hover does not tell the whole genome, which would have to be sent every round.
-MAX_TOLD = 2000
-_NODE = ["shade", "px", "member", "birth", "color_value", "size_value", "group", "genome", "alarm"]
-_HOVER = [
-    ("member", "@member"),
-    ("network", "@birth"),
-    ("color", "@color_value"),
-    ("size", "@size_value"),
-    ("architecture", "@group"),
-    ("genome", "@genome"),
-    ("alarms", "@alarm"),
-]
+_NODE = ["shade", "px", "member", "birth", "color_value", "size_value", "alarm"]
 
 
 def plot(
@@ -44,39 +34,16 @@ def plot(
     The best lie on top; who raises an alarm has a triangle beside it.
     """
     nodes = node_table(history, layout, color=color, size=size)
+    hover = hover_of(history)
     parts = [
         _edges(layout, look),
-        _living(nodes.loc[nodes.alive].sort_values(by="shade"), layout, look),
-        _dead(nodes.loc[~nodes.alive], look),
+        _living(nodes.loc[nodes.alive].sort_values(by="shade"), layout, look, hover),
+        _dead(nodes.loc[~nodes.alive], look, hover),
         _alarmed(nodes.loc[nodes.alive & (nodes.alarm != "")], layout, look),
         _rings(nodes, members, look),
         _names(history, layout, look),
     ]
     return styled(hv.Overlay(parts), **_style())
-
-
-def node_table(history: History, layout: Layout, *, color: str, size: str) -> pd.DataFrame:
-    """One row per member: place, shade in `[0, 1]`, size in screen units, words for the hover."""
-    tint, shade = _shade(history, color)
-    weight, share = _shade(history, size)
-    # Area shows the value; crowded swarms get smaller nodes.
-    unit = min(26.0, 400.0 / math.sqrt(history.members + 60))
-    return pd.DataFrame(
-        {
-            "x": layout.positions[:, 0],
-            "y": layout.positions[:, 1],
-            "member": history.last("member"),
-            "birth": history.last("birth"),
-            "alive": history.last("alive"),
-            "alarm": alarms.words_of(history.last("alarm")),
-            "shade": shade,
-            "px": unit * np.sqrt(0.08 + 0.92 * share**1.5),
-            "color_value": [metrics.text(v, tint) for v in history.last(color).astype(float)],
-            "size_value": [metrics.text(v, weight) for v in history.last(size).astype(float)],
-            "group": architectures(history),
-            "genome": genomes(history) if history.members <= MAX_TOLD else "",
-        }
-    )
 
 
 def table(history: History, layout: Layout, *, color: str, size: str) -> pd.DataFrame:
@@ -88,8 +55,8 @@ def table(history: History, layout: Layout, *, color: str, size: str) -> pd.Data
         joined[b].append(a)
     frame = pd.DataFrame(
         {
-            "member": nodes.member, "network": nodes.birth, "architecture": nodes.group,
-            "alarm": nodes.alarm,
+            "member": nodes.member, "network": nodes.birth,
+            "architecture": architectures(history), "alarm": nodes.alarm,
         }
     )  # fmt: skip
     for name in dict.fromkeys((color, size)):
@@ -98,78 +65,41 @@ def table(history: History, layout: Layout, *, color: str, size: str) -> pd.Data
     return frame.iloc[metrics.ranking(history)]
 
 
-def architectures(history: History) -> list[str]:
-    """The structural genes of every member in words, such as `depth 2, width 64`."""
-    names = history.space.structural
-    columns = [history.last(name).tolist() for name in names]
-    return [
-        ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
-        for row in zip(*columns, strict=True)
-    ] or [""] * history.members
-
-
-def genomes(history: History) -> list[str]:
-    """The other genes of every member in words."""
-    columns = []
-    for name, _ in history.space.genes:
-        if name not in history.space.structural:
-            metric = metrics.describe(name, history.space)
-            values = history.last(name)
-            told = (
-                [metrics.text(v, metric) for v in values] if _numeric(values) else values.tolist()
-            )
-            columns.append([f"{name} {value}" for value in told])
-    return [", ".join(row) for row in zip(*columns, strict=True)] or [""] * history.members
-
-
-def _numeric(values: np.ndarray) -> bool:
-    return values.dtype.kind in "fiu"
-
-
-def _shade(history: History, name: str) -> tuple[metrics.Metric, np.ndarray]:
-    metric = metrics.describe(name, history.space)
-    values = metrics.scaled(history.last(name), metric)
-    usable = np.where(history.last("alive"), values, np.nan)
-    shades = metrics.shades(usable, metrics.scale(usable), metric)
-    return metric, np.where(np.isfinite(shades), shades, 0.0)
-
-
 def _style() -> dict[str, Any]:
     return figure(
         xaxis=None,
         yaxis=None,
-        show_legend=False,
         active_tools=["box_select"],
-        shared_axes=False,
-        tools=TOOLS,
     )
 
 
-def _living(nodes: pd.DataFrame, layout: Layout, look: Look) -> hv.Points:
+def _living(nodes: pd.DataFrame, layout: Layout, look: Look, hover: Hover) -> hv.Points:
+    told, options = hover
     return styled(
-        hv.Points(nodes, ["x", "y"], _NODE, extents=layout.view),
+        hv.Points(nodes, ["x", "y"], _NODE + told, extents=layout.view),
         color="shade",
         cmap=list(look.ramp),
         clim=(0, 1),
         size="px",
         line_color=look.paper,
         line_width=0.8,
-        hover_tooltips=_HOVER,
         tools=["hover", "box_select", "lasso_select"],
         nonselection_alpha=1.0,
+        **options,
     )
 
 
-def _dead(nodes: pd.DataFrame, look: Look) -> hv.Points:
+def _dead(nodes: pd.DataFrame, look: Look, hover: Hover) -> hv.Points:
+    told, options = hover
     return styled(
-        hv.Points(nodes, ["x", "y"], _NODE),
+        hv.Points(nodes, ["x", "y"], _NODE + told),
         marker="x",
         size=9,
         color=look.dead,
         line_width=2.2,
-        hover_tooltips=_HOVER,
         tools=["hover"],
         nonselection_alpha=1.0,
+        **options,
     )
 
 

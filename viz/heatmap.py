@@ -8,17 +8,15 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import pandas as pd
-from holoviews.operation.datashader import rasterize
 
-from viz import metrics
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, mixed, pick_colors, styled
+from viz import metrics, pixels
+from viz.history import History
+from viz.selection import Window
+from viz.theme import LIGHT, Look, figure, mixed, pick_colors, styled
 
-MAX_CELLS = 60_000
 MAX_MARKS = 300
 ROWS = {"best first": "rank", "by slot": "slot", "by founder": "lineage"}
 GENE = "gene:"
-PIXELS = {"width": 900, "height": 400}
 
 
 def plot(
@@ -28,20 +26,19 @@ def plot(
     rows: str = "rank",
     members: tuple[int, ...] = (),
     look: Look = LIGHT,
+    window: Window | None = None,
 ) -> hv.Overlay:
     """Image of the metric, a cross where a member died, a dot where one raised an alarm.
 
-    A frame is around the selected. Beyond `MAX_CELLS` cells, each of `PIXELS` shows the mean of
-    its cells.
+    A frame is around the selected. Of a large heatmap, each pixel shows the mean of its cells:
+    of all, or of those in the `window` (left, bottom, right, top).
     """
     told = metrics.describe(metric, history.space)
     sequence = order(history, rows)
-    image = full = _image(history, told, sequence)
-    if cells(history) > MAX_CELLS:
-        image = rasterize(full, dynamic=False, **PIXELS)
-    scale = metrics.scale(full.dimension_values("z"))
+    scale = metrics.scale(metrics.sample(history, told))
+    image = _shaded(pixels.image(history, told, sequence, window), history, told, scale, sequence)
     shown = styled(
-        _shaded(image, history, told, scale, sequence),
+        image,
         cmap=list(look.ramp),
         clim=(0, 1),
         clipping_colors={"NaN": look.line, "min": look.line},
@@ -103,17 +100,6 @@ def pick(history: History, rows: str, y: float) -> int | None:
     return int(order(history, rows)[row]) if 0 <= row < history.members else None
 
 
-def values(history: History, metric: metrics.Metric) -> np.ndarray:
-    """The scaled metric `[R, N]`, NaN where the member was dead."""
-    raw = metrics.scaled(history.column(metric.name), metric)
-    return np.where(history.column("alive"), raw, np.nan)
-
-
-def cells(history: History) -> int:
-    """Cells of the whole heatmap."""
-    return len(history.rounds) * history.members
-
-
 def deaths(history: History) -> np.ndarray:
     """Rounds (as positions) and members `[D, 2]` at which a network was first seen dead."""
     alive = history.column("alive")
@@ -132,24 +118,8 @@ def _style() -> dict[str, Any]:
     return figure(
         xlabel="round",
         yaxis=None,
-        show_legend=False,
-        shared_axes=False,
-        active_tools=[],
-        tools=TOOLS,
         xticks=6,
-        show_grid=False,
     )
-
-
-def _image(history: History, metric: metrics.Metric, sequence: np.ndarray) -> hv.Image:
-    first, last = int(history.rounds[0]), int(history.rounds[-1])
-    # Refused rounds leave gaps, so that the horizontal axis stays true.
-    grid = np.full((last - first + 1, history.members), np.nan, np.float32)
-    grid[history.rounds - first] = values(history, metric)[:, sequence]
-    axes = np.arange(first, last + 1), np.arange(history.members)
-    # One round or one member has no spacing to read the size of a cell from.
-    whole = {"bounds": (first - 0.5, -0.5, last + 0.5, history.members - 0.5)}
-    return hv.Image((*axes, grid.T), ["at", "row"], ["z"], xdensity=1, ydensity=1, **whole)
 
 
 def _shaded(

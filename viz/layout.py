@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from typing import NamedTuple
 
 import numpy as np
 
-from swarmjax import similarity
-from viz.source import History
+from viz.history import History
+from viz.likeness import describe, kinds, link
+from viz.selection import Window
 
-NEIGHBOURS = 3
-# Dimensions in which outputs are compared.
-FEATURES = 128
-# Up to ALL members, every pair repels; beyond, SAMPLES random ones stand for the rest.
-ALL, SAMPLES = 400, 48
+# Up to ALL members, every pair repels; beyond, random ones stand for the rest: SAMPLES, or as
+# many as are WORK in all.
+ALL, SAMPLES, WORK = 400, (6, 48), 150_000
+# Steps of a first layout and of a later one; of many members less, but no less than the first.
+FIRST, LATER = (40, 220, 1_500_000), (5, 20, 60_000)
+# Edges that took longer than INSTANT seconds to find stay for PATIENCE times as long.
+INSTANT, PATIENCE = 0.05, 10.0
 PUSH = 4.0
 # Pull to the centre; stronger in height, because the card is wide.
 GRAVITY = np.array([0.03, 0.12])
@@ -23,9 +27,7 @@ WIDE, STRETCH = 2.4, 1.6
 # Shares of the view that stay empty left of and below, and right of and above the members, for
 # their glyphs and names; a new view has SPARE times as much, and lasts while FILL is used.
 BELOW, ABOVE = np.array([0.03, 0.06]), np.array([0.03, 0.1])
-SPARE, FILL = 1.5, 0.68
-
-View = tuple[float, float, float, float]
+SPARE, FILL = 1.7, 0.62
 
 
 class Layout(NamedTuple):
@@ -36,12 +38,16 @@ class Layout(NamedTuple):
         edges: `[E, 2]` pairs of members.
         round: the round it was made for.
         view: left, bottom, right and top of a box around all members that seldom changes.
+        features: `[N, F]` by which the edges were found.
+        linked: the round that the edges are of.
     """
 
     positions: np.ndarray
     edges: np.ndarray
     round: int
-    view: View
+    view: Window
+    features: np.ndarray
+    linked: int
 
 
 class Layouts:
@@ -54,97 +60,74 @@ class Layouts:
         self.history = history
         self._lock = threading.Lock()
         self._before = dict(before._made) if before else {}
-        wanted = {kinds(history)[0], *self._before} & set(kinds(history))
-        self._made = {kind: arrange(history, kind, self._before.get(kind)) for kind in wanted}
+        # Of each kind, when it may be linked anew.
+        self._due = dict(before._due) if before else {}
+        self._made: dict[str, Layout] = {}
+        for kind in {kinds(history)[0], *self._before} & set(kinds(history)):
+            self._made[kind] = self._arrange(kind)
 
     def __getitem__(self, kind: str) -> Layout:
         with self._lock:
             if kind not in self._made:
-                self._made[kind] = arrange(self.history, kind, self._before.get(kind))
+                self._made[kind] = self._arrange(kind)
             return self._made[kind]
 
-
-def link(history: History, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features `[N, F]` and edges `[E, 2]` to the nearest members by `kind` of similarity."""
-    random = np.random.default_rng(0)
-    if kind in ("predictions", "outputs"):
-        features = points(history, kind)
-        # Equals choose each other at random, or they would all hang on the same one.
-        noise = random.normal(0, 1e-4, features.shape).astype(np.float32)
-        near = similarity.nearest_by_product(features + noise, NEIGHBOURS)
-        # The dead are alike only in that nothing is known.
-        near = near[(features != 0).any(axis=1)]
-        known = np.flatnonzero((features != 0).any(axis=1))
-    else:
-        features = of_genes(history, kind)
-        near = similarity.nearest(features + random.random(features.shape) * 1e-3, NEIGHBOURS)
-        known = np.arange(len(near))
-    pairs = np.stack([np.repeat(known, near.shape[1]), near.ravel()], axis=1)
-    return features, np.unique(np.sort(pairs, axis=1), axis=0)
-
-
-def of_genes(history: History, kind: str) -> np.ndarray:
-    """Features `[N, F]` whose city-block distance says how unlike genomes or architectures are."""
-    genome = history.genome()
-    features = np.asarray(similarity.features(history.space, genome))
-    if kind != "architecture":
-        return features
-    # Among equal architectures the genome decides, faintly.
-    shape = similarity.features(history.space, genome, history.space.structural)
-    return np.concatenate([shape, 0.05 * features], axis=1)
-
-
-def points(history: History, kind: str) -> np.ndarray:
-    """Points `[N, F]` whose inner products say how alike outputs or predictions are; 0: unknown.
-
-    Of many dimensions, random ones are kept, in which inner products are nearly the same (Johnson
-    and Lindenstrauss 1984).
-    """
-    outputs = history.descriptor
-    assert outputs is not None
-    known = np.isfinite(outputs).all(axis=(1, 2)) & history.last("alive")
-    outputs = np.where(known[:, None, None], outputs, np.nan)
-    if kind == "predictions":
-        labels = np.where(known[:, None], np.nan_to_num(outputs).argmax(axis=2), -1)
-        found = similarity.label_points(labels, outputs.shape[2])
-    else:
-        found = similarity.cka_points(outputs)
-    found = np.asarray(found, np.float32)
-    if found.shape[1] <= FEATURES:
+    def _arrange(self, kind: str) -> Layout:
+        before, begun = self._before.get(kind), time.monotonic()
+        if begun < self._due.get(kind, 0.0):
+            return arrange(self.history, kind, before, relink=False)
+        found = arrange(self.history, kind, before)
+        ended = time.monotonic()
+        if ended - begun > INSTANT:
+            self._due[kind] = ended + PATIENCE * (ended - begun)
         return found
-    turn = np.random.default_rng(0).normal(0, FEATURES**-0.5, (found.shape[1], FEATURES))
-    return found @ turn.astype(np.float32)
 
 
-def kinds(history: History) -> list[str]:
-    """Similarities that can be shown; the first is the default."""
-    known = ["architecture", "genome"] if history.space.structural else ["genome"]
-    if history.descriptor is not None:
-        known += ["predictions"] if "valid_accuracy" in history.names else []
-        known += ["outputs"]
-    return known
+def arrange(
+    history: History, kind: str, before: Layout | None = None, *, relink: bool = True
+) -> Layout:
+    """The layout of the latest round: survivors near where they were, children at a parent.
 
-
-def arrange(history: History, kind: str, before: Layout | None = None) -> Layout:
-    """The layout of the latest round: survivors near where they were, children at a parent."""
-    features, edges = link(history, kind)
+    Without `relink`, the edges stay what they were in the layout `before`.
+    """
     number = int(history.rounds[-1])
     if before is None or len(before.positions) != history.members:
-        positions = _settle(_spread(features), edges, steps=220, heat=0.3)
-        return Layout(positions, edges, number, surround(positions))
+        features = describe(history, kind)
+        edges = link(history, kind, features)
+        positions = _settle(_spread(features), edges, steps=_few(FIRST, history.members), heat=0.3)
+        return Layout(positions, edges, number, surround(positions), features, number)
+    kept = before
+    if relink:
+        features = describe(history, kind)
+        same = np.array_equal(features, before.features)
+        edges = before.edges if same else link(history, kind, features)
+        kept = before._replace(features=features, edges=edges, linked=number)
+    positions, churn = _follow(history, before)
+    if churn or kept.edges is not before.edges:
+        # Newcomers crowd at their parents, who then have to make room.
+        heat, steps = 0.02 + 0.2 * min(churn, 1.0), _few(LATER, history.members)
+        positions = _settle(positions, kept.edges, steps=steps, heat=heat)
+    view = surround(positions, before.view)
+    return kept._replace(positions=positions, round=number, view=view)
+
+
+def _follow(history: History, before: Layout) -> tuple[np.ndarray, float]:
+    """Everyone where its network was, children at a parent; and the share of children since."""
     positions, churn = before.positions, 0.0
     for later in history.frames[int(np.searchsorted(history.rounds, before.round, "right")) :]:
         moved = later["parent"] != later["member"]
         jitter = np.random.default_rng(int(later["round"][0])).normal(0, 0.03, positions.shape)
         positions = positions[later["parent"]] + jitter * moved[:, None]
         churn += float(moved.mean())
-    # Newcomers crowd at their parents, who then have to make room.
-    heat = 0.02 + 0.2 * min(churn, 1.0)
-    positions = _settle(positions, edges, steps=20, heat=heat)
-    return Layout(positions, edges, number, surround(positions, before.view))
+    return positions, churn
 
 
-def surround(positions: np.ndarray, before: View | None = None) -> View:
+def _few(bounds: tuple[int, int, int], members: int) -> int:
+    least, most, work = bounds
+    return min(most, max(least, work // members))
+
+
+def surround(positions: np.ndarray, before: Window | None = None) -> Window:
     """The view of a layout: that of `before` while it holds all members and they fill it."""
     low, high = positions.min(0), positions.max(0)
     middle, size = (low + high) / 2, np.maximum(high - low, 1.0)
@@ -180,7 +163,7 @@ def _settle(positions: np.ndarray, edges: np.ndarray, steps: int, heat: float) -
     """
     random = np.random.default_rng(len(edges))
     members = len(positions)
-    every = np.arange(members)[None]
+    every, sampled = np.arange(members)[None], _few((*SAMPLES, WORK), members)
     a, b = edges.T
     for step in range(steps):
         pull = positions[b] - positions[a]
@@ -188,7 +171,7 @@ def _settle(positions: np.ndarray, edges: np.ndarray, steps: int, heat: float) -
         for axis in range(2):
             force[:, axis] += np.bincount(a, pull[:, axis], members)
             force[:, axis] -= np.bincount(b, pull[:, axis], members)
-        others = random.integers(0, members, (members, SAMPLES)) if members > ALL else every
+        others = random.integers(0, members, (members, sampled)) if members > ALL else every
         away = positions[:, None] - positions[others]
         distance = (away**2).sum(-1, keepdims=True) + 0.3
         force += (away / distance**1.5).sum(1) * (PUSH * members / others.shape[1])

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from viz import metrics, spending
-from viz.scatter import room
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
-from viz.trajectories import shown, spaced
+from viz.courses import shown
+from viz.history import History
+from viz.margins import room, spaced
+from viz.theme import LIGHT, LINES, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_LINES = 4
 
@@ -199,10 +199,5 @@ def _style(metric: metrics.Metric) -> dict[str, Any]:
         xlabel="round",
         ylabel=metric.label,
         logy=metric.log,
-        shared_axes=False,
-        show_legend=False,
-        show_grid=True,
-        gridstyle={"xgrid_line_color": None},
-        active_tools=[],
-        tools=TOOLS,
+        **LINES,
     )

@@ -8,10 +8,11 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.events import SelectionGeometry, Tap
+from bokeh.events import RangesUpdate, SelectionGeometry, Tap
 from holoviews.streams import Pipe
 
 from viz import theme
+from viz.selection import Window
 
 MAX_CORNERS = 2000
 
@@ -27,6 +28,7 @@ class Plot:
         on_tap: told the place of a tap.
         on_area: told the corners `[K, 2]` of a selected box or lasso.
         on_figure: told the id of every new figure of bokeh.
+        on_window: told left, bottom, right and top of what a person zoomed to, None for all.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class Plot:
         on_tap: Place | None = None,
         on_area: Area | None = None,
         on_figure: Callable[[str], None] = lambda name: None,
+        on_window: Callable[[Window | None], None] | None = None,
     ):
         self._make, self._on_tap, self._on_area = make, on_tap, on_area
-        self._on_figure = on_figure
+        self._on_figure, self._on_window = on_figure, on_window
         self._pipe: Pipe | None = None
         self._frame = self._figure = None
         self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
@@ -61,6 +64,8 @@ class Plot:
             self._on_figure(plot.state.id)
             plot.state.on_event(Tap, self._tapped)
             plot.state.on_event(SelectionGeometry, self._boxed)
+            if self._on_window:
+                plot.state.on_event(RangesUpdate, self._zoomed)
 
     def _tapped(self, event: Any) -> None:
         if self._on_tap and event.x is not None and event.y is not None:
@@ -71,6 +76,16 @@ class Plot:
             corners = polygon(event.geometry)
             if corners is not None:
                 self._on_area(corners)
+
+    def _zoomed(self, event: Any) -> None:
+        figure = self._figure
+        given = (event.x0, event.y0, event.x1, event.y1)
+        if self._on_window is None or figure is None or None in given:
+            return
+        window: Window = (float(event.x0), float(event.y0), float(event.x1), float(event.y1))
+        x, y = figure.x_range, figure.y_range
+        whole = (x.reset_start, y.reset_start, x.reset_end, y.reset_end)
+        self._on_window(None if np.allclose(window, whole) else window)
 
 
 def polygon(geometry: Any) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import param
 from panel.custom import JSComponent
 
 from viz import alarms, metrics
-from viz.source import History
+from viz.history import History
 
 LIMIT = 100
 
@@ -46,16 +46,16 @@ def twin(
 
     Whole numbers under `key` can be picked; the column `key` itself is not shown.
     """
-    keys = frame[key].tolist() if key in frame.columns else [None] * len(frame)
-    keys = [None if value is None or pd.isna(value) else int(value) for value in keys]
-    further = [r for r in range(LIMIT, len(frame)) if keys[r] in picked] if picked else []
+    keys = frame[key] if key in frame.columns else pd.Series([None] * len(frame), dtype="Int64")
+    further = np.flatnonzero(keys.iloc[LIMIT:].isin(picked)) + LIMIT if picked else []
     chosen = [*range(min(LIMIT, len(frame))), *further[:LIMIT]]
     shown = frame.iloc[chosen]
+    numbers = [None if pd.isna(value) else int(value) for value in keys.iloc[chosen]]
     texts = [_cells(shown[name], history) for name in shown.columns if name != "key"]
     alive = history.last("alive")
     found = []
-    for r, place in enumerate(chosen):
-        number, cells = keys[place], [text[r] for text in texts]
+    for r, number in enumerate(numbers):
+        cells = [text[r] for text in texts]
         dead = key == "member" and number is not None and number < len(alive) and not alive[number]
         if dead and shown.columns[0] == "rank":
             cells[0] = "dead"

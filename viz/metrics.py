@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from swarmjax.space import Range, Space
-from viz.source import History
+from viz.history import Columns, History
 
 _HIDDEN = frozenset("round time member birth lineage parent mate fresh alive alarm".split())
 _LOWER = ("loss", "error", "perplexity", "bits_per_character", "mae", "mse", "rmse")
@@ -15,6 +15,7 @@ _LOG = frozenset(("gradient_norm",))
 # Of what a network costs, less is better, if that is asked.
 COSTS = ("cost", "parameters", "bytes", "seconds", "spent")
 KNOTS = 5
+MANY = 100_000
 _LABELS = {
     "step": "training steps",
     "steps": "steps granted",
@@ -88,14 +89,51 @@ def fitness_metric(history: History) -> str:
 def fitness(history: History) -> np.ndarray:
     """Fitness of every member in every round, `[R, N]`; -inf for the dead and unmeasured."""
     name = fitness_metric(history)
-    values = history.column(name).astype(float) * (1 if name == "valid_accuracy" else -1)
-    usable = history.column("alive") & np.isfinite(values)
-    return np.where(usable, values, -np.inf)
+    return history.each(("fitness", name), lambda frame: _fitness(frame, name))
+
+
+def _fitness(frame: Columns, name: str) -> np.ndarray:
+    values = frame[name].astype(float) * (1 if name == "valid_accuracy" else -1)
+    return np.where(frame["alive"] & np.isfinite(values), values, -np.inf)
+
+
+def peaks(history: History) -> np.ndarray:
+    """The best fitness `[R]` that any living member had in each round, -inf for none."""
+    name = fitness_metric(history)
+    return history.each(("peaks", name), lambda frame: _fitness(frame, name).max())
 
 
 def ranking(history: History) -> np.ndarray:
     """Members `[N]` from best to worst in the latest round; the dead last, ties by slot."""
-    return np.argsort(-fitness(history)[-1], kind="stable")
+    fit = _fitness(history.frames[-1], fitness_metric(history))
+    return np.argsort(-fit, kind="stable")
+
+
+def scaled_column(history: History, metric: Metric) -> np.ndarray:
+    """The scaled metric `[R, N]` float32, NaN where the member was dead."""
+    return history.each(
+        ("scaled", metric.name, metric.log),
+        lambda frame: np.where(
+            frame["alive"], scaled(frame[metric.name], metric), np.nan
+        ).astype(np.float32),
+    )  # fmt: skip
+
+
+def sample(history: History, metric: Metric) -> np.ndarray:
+    """Scaled values that stand for all in the history: about `MANY`, and each round's ends."""
+    grid = scaled_column(history, metric)
+    ends = history.each(
+        ("ends", metric.name, metric.log),
+        lambda frame: _ends(scaled(frame[metric.name], metric)[frame["alive"]]),
+    )
+    places = np.random.default_rng(0).integers(0, grid.size, MANY)
+    some = grid.ravel() if grid.size <= MANY else grid.ravel()[places]
+    return np.concatenate([some, ends.ravel()])
+
+
+def _ends(values: np.ndarray) -> np.ndarray:
+    known = values[np.isfinite(values)]
+    return np.array([known.min(), known.max()] if known.size else [np.nan] * 2)
 
 
 def scaled(values: np.ndarray, metric: Metric) -> np.ndarray:

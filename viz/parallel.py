@@ -11,7 +11,7 @@ import pandas as pd
 from swarmjax.space import Choice
 from swarmjax.types import Genome
 from viz import metrics, scatter
-from viz.source import History
+from viz.history import History
 from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_LINES = 1000
@@ -177,9 +177,6 @@ def _style(labels: list[str]) -> dict[str, Any]:
         xlim=(-0.25, len(labels) - 0.35),
         ylim=(-0.06, 1.08),
         xrotation=20 if len(labels) > 6 else 0,
-        shared_axes=False,
-        show_legend=False,
-        show_grid=False,
         active_tools=["box_select"],
         tools=[*TOOLS, "box_select"],
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from swarmjax.types import InputError
 from viz import alarms, metrics
-from viz.source import History
+from viz.history import History
 
 LONGEST = 300
 _COMPARE = {

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from viz import metrics
+from viz.history import History
+from viz.margins import near, room
 from viz.selection import nearest
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, mixed, pick_colors, styled
+from viz.theme import LIGHT, Look, figure, mixed, pick_colors, styled
 
 MAX_DOTS = 4000
-# Share of the members, the worst, that may lie beside a figure.
-TAIL = 0.03
 _COLUMNS = ["shade", "member", "x_text", "y_text", "color_text"]
 
 
@@ -219,20 +218,6 @@ def _extents(
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 
-def near(values: np.ndarray, metric: metrics.Metric) -> np.ndarray:
-    """The values that the figure shows at first: without the worst few if these are far off.
-
-    At most `TAIL` of all are left out, and only if the others would have a third of the room.
-    """
-    scaled = metrics.scaled(values, metric) * (metric.better or 1)
-    known = np.isfinite(scaled)
-    if not metric.better or not known.any():
-        return values[known]
-    least = np.quantile(scaled[known], TAIL)
-    whole, rest = np.ptp(scaled[known]), scaled[known].max() - least
-    return values[known & (scaled >= least)] if whole > 3 * rest else values[known]
-
-
 def beside(frame: pd.DataFrame, told: list[metrics.Metric]) -> int:
     """How many members the figure does not show at first."""
     outside = np.zeros(len(frame), bool)
@@ -244,26 +229,12 @@ def beside(frame: pd.DataFrame, told: list[metrics.Metric]) -> int:
     return int(outside.sum())
 
 
-def room(drawn: np.ndarray, metric: metrics.Metric) -> tuple[float, float]:
-    """A range around the values, with a margin of one twentieth."""
-    scaled = metrics.scaled(drawn, metric)
-    scaled = scaled[np.isfinite(scaled)]
-    if not scaled.size:
-        return (0.1, 1.0) if metric.log else (0.0, 1.0)
-    low, high = float(scaled.min()), float(scaled.max())
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
-    return metrics.unscaled(low - margin, metric), metrics.unscaled(high + margin, metric)
-
-
 def _style(x: metrics.Metric, y: metrics.Metric) -> dict[str, Any]:
     return figure(
         xlabel=x.label,
         ylabel=y.label,
         logx=x.log,
         logy=y.log,
-        shared_axes=False,
-        show_legend=False,
         show_grid=True,
         active_tools=["box_select"],
-        tools=TOOLS,
     )

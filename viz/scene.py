@@ -10,9 +10,9 @@ import pandas as pd
 
 from swarmjax.store import Event
 from viz import metrics, theme
+from viz.history import History
 from viz.layout import Layouts
 from viz.others import Others
-from viz.source import History
 
 # What the whole life of a member or network comes to, beside the columns of the latest round.
 LIFE = {"FLOPs spent": "spent", "gain of the network": "gain"}
@@ -67,6 +67,7 @@ class View(NamedTuple):
         key: column that says what a row of the table selects: `member`, or `run`, an index into
             `Others.known`.
         hears: it shows events too, which come without a round.
+        zooms: `plot` takes a `window`, what a person zoomed to, and draws that more finely.
     """
 
     name: str
@@ -80,6 +81,7 @@ class View(NamedTuple):
     axes: tuple[str, ...] = ()
     key: str = "member"
     hears: bool = False
+    zooms: bool = False
 
 
 def first(scene: Scene) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import param
 
+# Left, bottom, right and top of a part of a figure.
+Window = tuple[float, float, float, float]
+
 
 class Selection(param.Parameterized):
     """Selected members, in the order in which they were picked; the order gives their colours."""

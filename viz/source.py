@@ -14,58 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from swarmjax.ledger import STEERABLE, Entry
-from swarmjax.space import Choice, Space
 from swarmjax.store import Event, Status
 from swarmjax.stored import Reader, open_run
-from swarmjax.types import Genome, InputError
+from swarmjax.types import InputError
+from viz.history import Columns, History
 
 SILENCE = 30.0
 # More than these are not kept; the database has them all.
 MAX_EVENTS, MAX_ASKED = 5000, 200
 
 log = logging.getLogger(__name__)
-Columns = dict[str, np.ndarray]
-
-
-class History:
-    """The rounds read so far; never changed once made.
-
-    Attributes:
-        space: the genes of the run.
-        rounds: `[R]` numbers of the rounds, ascending.
-        members: number of slots N.
-        descriptor: `[N, P, C]` what the latest networks made of the probes, NaN where that is not
-            known; None where nothing is.
-    """
-
-    def __init__(
-        self, space: Space, frames: tuple[Columns, ...], descriptor: np.ndarray | None = None
-    ):
-        self.space = space
-        self.frames = frames
-        self.descriptor = descriptor
-        self.rounds = np.array([frame["round"][0] for frame in frames])
-        self.members = len(frames[-1]["member"])
-        self._stacked: Columns = {}
-
-    @property
-    def names(self) -> list[str]:
-        """Columns of the frame tables."""
-        return list(self.frames[-1])
-
-    def column(self, name: str) -> np.ndarray:
-        """One column over time, `[R, N]`."""
-        if name not in self._stacked:
-            self._stacked[name] = np.stack([frame[name] for frame in self.frames])
-        return self._stacked[name]
-
-    def last(self, name: str) -> np.ndarray:
-        """One column of the latest round, `[N]`."""
-        return self.frames[-1][name]
-
-    def genome(self) -> Genome:
-        """The latest genomes in the genes' own units, options as their indices."""
-        return {name: _raw(gene, self.last(name)) for name, gene in self.space.genes}
 
 
 class Snapshot(NamedTuple):
@@ -185,7 +143,9 @@ class Feed:
                 frames.append(frame)
         if not frames:
             return history
-        return History(self._reader.space, tuple(frames), described(self._reader, frames[-1]))
+        latest = described(self._reader, frames[-1])
+        growing = history.growing if history else None
+        return History(self._reader.space, tuple(frames), latest, growing)
 
 
 def read(directory: str | Path) -> History:
@@ -266,14 +226,6 @@ def _problem(frame: Columns, first: Columns | None) -> str:
     if first is not None and (members != len(first["member"]) or set(frame) != set(first)):
         return "its members or columns differ from the first round's"
     return ""
-
-
-def _raw(gene: object, values: np.ndarray) -> np.ndarray:
-    if not isinstance(gene, Choice):
-        return values
-    # Options of mixed types are stored as text.
-    index = {str(option): i for i, option in enumerate(gene.options)}
-    return np.array([index.get(str(value), 0) for value in values.tolist()])
 
 
 def _status(reader: Reader) -> Status | None:

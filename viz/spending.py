@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from viz import metrics
-from viz.source import History
-from viz.theme import LIGHT, TOOLS, Look, figure, letters, styled
-from viz.trajectories import spaced
+from viz.history import History
+from viz.margins import spaced
+from viz.theme import LIGHT, Look, figure, letters, styled
 
 QUARTERS = ("best quarter", "second quarter", "third quarter", "last quarter", "dead")
 GROUPS = {"rank": "rank", "founder": "lineage"}
@@ -133,9 +133,4 @@ def _style(label: str) -> dict[str, Any]:
         xlabel="round",
         ylabel=label,
         ylim=(0, 1),
-        shared_axes=False,
-        show_legend=False,
-        show_grid=False,
-        active_tools=[],
-        tools=TOOLS,
     )

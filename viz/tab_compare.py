@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from viz import outcomes, words
+from viz import captions, outcomes, race
 from viz.outcomes import Outcome
 from viz.scene import Scene, View, choose_metric
 from viz.tab_search import DISTRIBUTION, HISTORY, own
@@ -34,7 +34,9 @@ def _runs_table(scene: Scene, metric: str) -> pd.DataFrame:
 def _runs_caption(scene: Scene, metric: str) -> str:
     count = len(scene.others.names())
     text = f"tick runs to see them beside this one: {len(scene.beside)} of {count} shown"
-    return words.caption(text if count else "no other run in this folder", _missing(scene, metric))
+    return captions.caption(
+        text if count else "no other run in this folder", _missing(scene, metric)
+    )
 
 
 RUNS = View(
@@ -45,11 +47,11 @@ RUNS = View(
 COMPARED = HISTORY._replace(
     name="compared", title="Best so far",
     table=lambda scene, axis, metric: outcomes.by_round(_together(scene, metric)),
-    caption=lambda scene, axis, metric: words.caption(
+    caption=lambda scene, axis, metric: captions.caption(
         f"{len(_together(scene, metric))} runs; band: this run's middle 80 %",
         _missing(scene, metric),
     ),
-    plot=lambda scene, axis, metric: outcomes.plot_best(
+    plot=lambda scene, axis, metric: race.plot_best(
         _together(scene, metric), axis=axis, look=scene.look
     ),
 )  # fmt: skip
@@ -57,5 +59,5 @@ COMPARED = HISTORY._replace(
 COMPARED_SHARES = DISTRIBUTION._replace(
     name="compared-distribution", title="Distribution in the last round",
     table=lambda scene, metric: outcomes.shares_table(_together(scene, metric)),
-    plot=lambda scene, metric: outcomes.plot_shares(_together(scene, metric), look=scene.look),
+    plot=lambda scene, metric: race.plot_shares(_together(scene, metric), look=scene.look),
 )  # fmt: skip

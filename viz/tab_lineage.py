@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from viz import alarms, lineage, members, metrics, spending, trajectories, words
+from viz import alarms, captions, courses, lineage, members, metrics, spending
 from viz.scene import Scene, View, choose_metric, first
 
 FAMILIES = View(
     "families", "Founders", lambda scene: [],
     table=lambda scene: lineage.families(scene.history),
-    caption=lambda scene: words.caption(_families_text(scene)),
+    caption=lambda scene: captions.caption(_families_text(scene)),
     plot=lambda scene: lineage.plot_families(scene.history, look=scene.look),
 )  # fmt: skip
 
@@ -29,7 +29,7 @@ ANCESTRY = View(
     table=lambda scene, metric: lineage.table(
         scene.history, metric=metric, members=scene.members, look=scene.look
     ),
-    caption=lambda scene, metric: words.caption(
+    caption=lambda scene, metric: captions.caption(
         f"{_drawn(scene)}; dot: clone, star: crossover; the lines go back through parents"
     ),
     plot=lambda scene, metric: lineage.plot(
@@ -45,7 +45,7 @@ def _schedule(scene: Scene) -> str:
 
 
 def _drawn(scene: Scene) -> str:
-    drawn = len(trajectories.shown(scene.history, scene.members, scene.look))
+    drawn = len(courses.shown(scene.history, scene.members, scene.look))
     if scene.members:
         return f"{drawn} of {len(scene.members):,} selected shown"
     return f"best {min(drawn, lineage.MAX_LINES)} (none selected)"
@@ -57,7 +57,7 @@ def _births_caption(scene: Scene) -> str:
     kinds = ("birth", "clone", "crossover", "death")
     told = ", ".join(f"{counts.get(kind, 0):,} {kind}s" for kind in kinds)
     shown = min(members.LIMIT, len(found))
-    return words.caption(told, f"{shown:,} of {len(found):,} shown, latest first")
+    return captions.caption(told, f"{shown:,} of {len(found):,} shown, latest first")
 
 
 BIRTHS = View(
@@ -68,7 +68,9 @@ BIRTHS = View(
 ALARMS = View(
     "alarms", "Alarms over time", lambda scene: [],
     table=lambda scene: alarms.timeline(scene.history).rename(columns={"at": "round"}),
-    caption=lambda scene: words.caption(_alarm_text(scene), "a tap selects the members of a dot"),
+    caption=lambda scene: captions.caption(
+        _alarm_text(scene), "a tap selects the members of a dot"
+    ),
     plot=lambda scene: alarms.plot(scene.history, members=scene.members, look=scene.look),
     tap=lambda scene, x, y: alarms.pick(scene.history, x, y),
 )  # fmt: skip
@@ -84,7 +86,9 @@ def _alarm_text(scene: Scene) -> str:
 
 def _alarm_caption(scene: Scene) -> str:
     count = len(alarms.table(scene.history, scene.events))
-    return words.caption(f"{min(count, members.LIMIT):,} of {count:,} alarms shown, latest first")
+    return captions.caption(
+        f"{min(count, members.LIMIT):,} of {count:,} alarms shown, latest first"
+    )
 
 
 ALARM_LIST = View(

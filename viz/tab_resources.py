@@ -6,7 +6,7 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 
-from viz import members, metrics, scatter, selection, spending, words
+from viz import captions, members, metrics, scatter, selection, spending
 from viz.scene import Control, Scene, View, choose_any, first
 
 
@@ -33,7 +33,7 @@ def _scatter_caption(scene: Scene, x: str, y: str, color: str, front: bool) -> s
         count = len(scatter.pareto(frame, *told))
         texts.append(f"dashed: {count} that no other beats in both")
     shades = metrics.scaled(frame[color].to_numpy(float), tint)
-    return words.shaded(shades, tint, scene.look, *texts)
+    return captions.shaded(shades, tint, scene.look, *texts)
 
 
 def _scatter_tap(scene: Scene, at_x: float, at_y: float, x: str, y: str) -> list[int]:
@@ -80,7 +80,7 @@ SPENDING = View(
     "spending", "Allocation over time",
     lambda scene: [Control("group", "Members by", spending.GROUPS, "rank")],
     table=lambda scene, group: spending.table(scene.history, group=group),
-    caption=lambda scene, group: words.caption(_share_text(scene)),
+    caption=lambda scene, group: captions.caption(_share_text(scene)),
     plot=lambda scene, group: spending.plot(scene.history, group=group, look=scene.look),
     axes=("group",),
 )  # fmt: skip
@@ -119,7 +119,7 @@ def _resource_caption(scene: Scene, **_: str) -> str:
     held = float(history.last("bytes")[alive].sum()) / 2**20
     flops = float((history.column("cost").astype(float) * history.column("steps")).sum())
     shown = min(members.LIMIT, history.members)
-    return words.caption(
+    return captions.caption(
         f"in all {flops:.3g} FLOPs, {total:,.1f} s of training, {held:,.1f} MiB of weights and "
         "optimizer state",
         f"{shown:,} of {history.members:,} members shown",

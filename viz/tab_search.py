@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from viz import forest, genes, metrics, outcomes, parallel, scatter, words
+from viz import captions, forest, genes, margins, metrics, outcomes, parallel, race
 from viz.outcomes import Outcome
 from viz.scene import Control, Scene, View, choose_any, choose_gene, choose_metric
 from viz.tab_resources import BROUGHT
@@ -21,7 +21,7 @@ SLICE = BROUGHT._replace(
 PARALLEL = View(
     "parallel", "Parallel coordinates", lambda scene: [choose_metric(scene, "metric", "Color")],
     table=lambda scene, metric: parallel.table(scene.history, metric=metric),
-    caption=lambda scene, metric: words.caption(
+    caption=lambda scene, metric: captions.caption(
         f"{len(parallel.shown(scene.history, metric)):,} of {scene.history.members:,} members "
         "shown; a box over axes selects who goes through it"
     ),
@@ -38,9 +38,9 @@ PARALLEL = View(
 def _importance_caption(scene: Scene, metric: str) -> str:
     fit = forest.learn(scene.history, metric)
     if fit.model is None:
-        return words.caption("too few members, or all alike, to tell what matters")
+        return captions.caption("too few members, or all alike, to tell what matters")
     sure = "; it explains little, so trust this little" if fit.score < 0.2 else ""
-    return words.caption(
+    return captions.caption(
         f"a random forest learned from {fit.count:,} of {scene.history.members:,} members; on "
         f"members it had not seen it explains {max(fit.score, 0):.0%} of the variance{sure}"
     )
@@ -62,7 +62,7 @@ def _gene_caption(scene: Scene, x: str, y: str, metric: str, show: str) -> str:
         cells = genes.grid(scene.history, x=x, y=y, metric=metric, show=show)
     told = genes.describe(scene.history, metric, show)
     held = int(np.isfinite(cells).sum())
-    return words.shaded(
+    return captions.shaded(
         metrics.scaled(cells, told), told, scene.look,
         f"{held:,} of {cells.size:,} cells filled; a tap selects the members of one",
     )  # fmt: skip
@@ -101,10 +101,10 @@ def _best_controls(scene: Scene) -> list[Control]:
 HISTORY = View(
     "history", "Search history", _best_controls,
     table=lambda scene, axis, metric: outcomes.by_round(own(scene, metric)),
-    caption=lambda scene, axis, metric: words.caption(
+    caption=lambda scene, axis, metric: captions.caption(
         "line: best so far; band: middle 80 % of the living members, dashed: their median"
     ),
-    plot=lambda scene, axis, metric: outcomes.plot_best(
+    plot=lambda scene, axis, metric: race.plot_best(
         own(scene, metric), axis=axis, look=scene.look
     ),
     axes=("axis", "metric"),
@@ -113,10 +113,10 @@ HISTORY = View(
 DISTRIBUTION = View(
     "distribution", "Distribution", lambda scene: [choose_metric(scene, "metric", "Metric")],
     table=lambda scene, metric: outcomes.shares_table(own(scene, metric)),
-    caption=lambda scene, metric: words.caption(
+    caption=lambda scene, metric: captions.caption(
         "share of the members that have so much or worse",
-        f"the worst {scatter.TAIL:.0%} may lie beside the figure: zoom out",
+        f"the worst {margins.TAIL:.0%} may lie beside the figure: zoom out",
     ),
-    plot=lambda scene, metric: outcomes.plot_shares(own(scene, metric), look=scene.look),
+    plot=lambda scene, metric: race.plot_shares(own(scene, metric), look=scene.look),
     axes=("metric",),
 )  # fmt: skip

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import holoviews as hv
 
-from viz import graph, heatmap, layout, members, metrics, selection, trajectories, words
+from viz import (
+    captions,
+    courses,
+    graph,
+    heatmap,
+    likeness,
+    members,
+    metrics,
+    selection,
+    trajectories,
+)
 from viz.scene import Control, Scene, View, choose_metric
 
 SIMILARITIES = {
@@ -17,7 +27,7 @@ NONE = {"none": ""}
 
 
 def _graph_controls(scene: Scene) -> list[Control]:
-    kinds = {SIMILARITIES[kind]: kind for kind in layout.kinds(scene.history)}
+    kinds = {SIMILARITIES[kind]: kind for kind in likeness.kinds(scene.history)}
     return [
         Control("edges", "Edges: similar", kinds, next(iter(kinds.values()))),
         choose_metric(scene, "size", "Size"),
@@ -42,7 +52,7 @@ GRAPH = View(
     table=lambda scene, edges, size, color: graph.table(
         scene.history, scene.layouts[edges], color=color, size=size
     ),
-    caption=lambda scene, edges, size, color: words.graph_caption(
+    caption=lambda scene, edges, size, color: captions.graph_caption(
         scene.history, scene.layouts[edges], SIMILARITIES[edges], color, scene.look
     ),
     plot=_graph, tap=_tap_graph,
@@ -64,18 +74,19 @@ HEATMAP = View(
         choose_metric(scene, "metric", "Color"),
     ],
     table=lambda scene, rows, metric: heatmap.table(scene.history, metric=metric, rows=rows),
-    caption=lambda scene, rows, metric: words.heatmap_caption(scene.history, metric, scene.look),
-    plot=lambda scene, rows, metric: heatmap.plot(
-        scene.history, metric=metric, rows=rows, members=scene.members, look=scene.look
+    caption=lambda scene, rows, metric: captions.heatmap_caption(scene.history, metric, scene.look),
+    plot=lambda scene, rows, metric, window: heatmap.plot(
+        scene.history, metric=metric, rows=rows, members=scene.members, look=scene.look,
+        window=window,
     ),
-    tap=_tap_heatmap,
+    tap=_tap_heatmap, zooms=True,
 )  # fmt: skip
 
 
 def _line_controls(scene: Scene) -> list[Control]:
     more = NONE | metrics.selectable(scene.history)
     return [
-        Control("axis", "Against", trajectories.AXES, "round"),
+        Control("axis", "Against", courses.AXES, "round"),
         choose_metric(scene, "metric", "Metric"),
         Control("second", "And", more, ""),
         Control("third", "And", more, ""),
@@ -92,7 +103,7 @@ LINES = View(
         scene.history, metric=metric, axis=axis, also=_also(second, third),
         members=scene.members, look=scene.look,
     ),
-    caption=lambda scene, axis, metric, second, third: words.trajectory_caption(
+    caption=lambda scene, axis, metric, second, third: captions.trajectory_caption(
         scene.history, scene.members, scene.look, (metric, *_also(second, third))
     ),
     plot=lambda scene, axis, metric, second, third: trajectories.plot(
@@ -105,5 +116,5 @@ LINES = View(
 BEST = View(
     "members", "Best members", lambda scene: [],
     table=lambda scene: members.table(scene.history),
-    caption=lambda scene: words.table_caption(scene.history, scene.members),
+    caption=lambda scene: captions.table_caption(scene.history, scene.members),
 )  # fmt: skip

@@ -17,6 +17,8 @@ from bokeh.models import BasicTickFormatter, CustomJSTickFormatter, LogAxis
 FONT = "Inter, Roboto, Helvetica, Arial, sans-serif"
 # Axes without fractions.
 COUNTS = ("round", "training steps")
+# Of figures that are read by height alone.
+LINES = {"show_grid": True, "gridstyle": {"xgrid_line_color": None}}
 TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
 
 # Whole powers of ten as such, other numbers short.
@@ -78,8 +80,8 @@ LIGHT = Look(
     line="#d5dbe3",
     band="#8fa1b8",
     accent="#1f5fa8",
-    good="#1b7f4d",
-    dead="#c2385a",
+    good="#186f44",
+    dead="#ad2c4b",
     alarm="#b85c00",
     ramp=_ramp("#e9eebf", "#a5d6a4", "#57b3ac", "#2c82a8", "#25508f", "#211c5c"),
     picks=("#d55e00", "#0072b2", "#00875f", "#b0437f", "#8a6a00", "#5b4bb5", "#1b9aaa", "#4d4d4d"),
@@ -159,6 +161,10 @@ def figure(**options: Any) -> dict[str, Any]:
         "toolbar": "right",
         "autohide_toolbar": True,
         "default_tools": [],
+        "tools": TOOLS,
+        "active_tools": [],
+        "shared_axes": False,
+        "show_legend": False,
         "backend_opts": {"plot.toolbar.logo": None, "plot.output_backend": "canvas"},
         "hooks": [finish, follow],
     }

@@ -11,10 +11,11 @@ import panel_material_ui as pmui
 from swarmjax.types import InputError
 from viz import catalog, query, theme, words
 from viz.cards import Card
+from viz.history import History
 from viz.others import SHOWN, Others
 from viz.scene import Scene, View
 from viz.selection import Selection
-from viz.source import History, Snapshot
+from viz.source import Snapshot
 
 # Panel puts a button of its own among the cards, which would take a row.
 ONLY = ".scroll-button { display: none; }"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,23 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import FLAGS, ROOT
+
+from paper.browsing import chromium
+from paper.measure import ROOT, MissingData
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
     """Chromium under playwright; without it the tests are skipped, but not in CI."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        assert not os.environ.get("CI"), "CI needs Chromium for the browser tests"
-        pytest.skip("no Chromium found; install it to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with contextlib.ExitStack() as stack:
+        try:
+            launched = stack.enter_context(chromium())
+        except MissingData as missing:
+            assert not os.environ.get("CI"), "CI needs Chromium for the browser tests"
+            pytest.skip(str(missing))
         # One context, so that later pages find the scripts in its cache.
         yield launched.new_context(viewport={"width": 1440, "height": 900})
-        launched.close()
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import viz_runs
-from browsing import Server, Visit
 
 import swarmjax.space as sp
+from paper import viz_runs
+from paper.browsing import Server, Visit
 
 HOSTILE = "<img src=x onerror=window.broken=1>"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-import viz_runs
-from browsing import Server, Visit
 
+from paper import viz_runs
+from paper.browsing import Server, Visit
 from swarmjax import stored
 from swarmjax.dials import Dial
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from paper.measure import ROOT, MissingData
+
+# On a machine that has other work, everything may be waited for so many times as long.
+PATIENCE = float(os.environ.get("UI_PATIENCE", "1"))
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
@@ -41,6 +47,25 @@ CANVASES = """() => {
 }"""
 
 
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser under playwright, while it is needed; `CHROMIUM` may say where it is.
+
+    Raises:
+        MissingData: none is installed.
+    """
+    names = ("chromium", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        raise MissingData("no Chromium found; install it, or name it in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield launched
+        launched.close()
+
+
 class Server:
     """`swarmjax dashboard DIRECTORY` and what it wrote.
 
@@ -64,13 +89,17 @@ class Server:
         self.steering_url = line.split()[2]
         self.url = self.steering_url.partition("?")[0]
 
-    def stop(self) -> None:
-        """Ends the server, whose log must be clean."""
+    def end(self) -> str:
+        """Ends the server; what it has logged."""
         self.process.terminate()
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        log = self.log.read_text()
+        return self.log.read_text()
+
+    def stop(self) -> None:
+        """Ends the server, whose log must be clean."""
+        log = self.end()
         assert not any(word in log for word in ("ERROR", "Traceback", "failed")), log
 
 
@@ -88,6 +117,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
         self.page.on("requestfailed", lambda request: self.wrong.append(f"failed: {request.url}"))
         self.page.on("request", self._request)
+        self.page.set_default_timeout(30_000 * PATIENCE)
         self.page.goto(url)
 
     def close(self) -> None:
@@ -111,7 +141,7 @@ class Visit:
 
     def wait(self, what: str, true: Callable[[], object], seconds: float = 20) -> None:
         """Waits until `true()` holds."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while not true():
             assert time.monotonic() < end, f"waited in vain until {what}; {self.wrong}"
             self.page.wait_for_timeout(100)
@@ -159,7 +189,9 @@ class Visit:
 
     def selected(self) -> int:
         """How many members the page says are selected."""
-        return int(re.search(r"([\d,]+) of [\d,]+ selected", self.text(".found")).group(1))
+        found = re.search(r"([\d,]+) of [\d,]+ selected", self.text(".found"))
+        assert found, "the page says how many members are selected"
+        return int(found[1].replace(",", ""))
 
     def drag_over_figure(self, number: int) -> None:
         """Drags a box over the left half of a figure."""

@@ -8,7 +8,7 @@ import numpy as np
 
 import swarmjax.space as sp
 from swarmjax import store, telemetry
-from swarmjax.types import Frame, Plan
+from swarmjax.types import Frame, Genome, Plan
 
 SPACE = sp.Space(
     learning_rate=sp.log_uniform(1e-4, 1e-1),
@@ -39,7 +39,7 @@ class Swarm:
         self.round = 0
         self.members = members
         units = self.random.random((members, len(space.genes)))
-        self.genome = {name: np.array(v) for name, v in space.decode(units).items()}
+        self.genome: Genome = {name: np.array(v) for name, v in space.decode(units).items()}
         self.birth = np.arange(members)
         self.lineage = np.arange(members)
         self.total = np.zeros(members, int)
@@ -72,7 +72,8 @@ class Swarm:
         norm = self.random.lognormal(0, 0.3, n)
         parameters, seconds = np.asarray(cost / 6, np.int32), np.asarray(cost / 1e9, np.float32)
         frame = Frame(
-            np.int32(self.round), 0, 0, loss, metrics, norm, steps, self.total, self.alive,
+            np.array(self.round, np.int32), np.array(0), np.array(0),
+            loss, metrics, norm, steps, self.total, self.alive,
             0 * steps, cost, parameters, 12.0 * parameters, seconds,
             np.zeros((n, 2, 3), np.float16), self.genome, self.birth, self.lineage, self.space,
         )  # fmt: skip
@@ -107,11 +108,14 @@ class Run:
     def advance(self, rounds: int = 1) -> None:
         """Appends rounds as a trainer would."""
         for _ in range(rounds):
-            plan, frame = self.swarm.step()
-            self.done += int(np.sum(frame.steps))
-            table = telemetry.frame_table(plan, frame, 1.7e9 + self.swarm.round)
-            self.writer.frame(self.swarm.round, table)
-            self.say("running", float(np.nanmax(frame.metrics["valid_accuracy"])))
+            self.store(*self.swarm.step())
+
+    def store(self, plan: Plan, frame: Frame) -> None:
+        """Appends the round that the swarm made last."""
+        self.done += int(np.sum(frame.steps))
+        table = telemetry.frame_table(plan, frame, 1.7e9 + self.swarm.round)
+        self.writer.frame(self.swarm.round, table)
+        self.say("running", float(np.nanmax(frame.metrics["valid_accuracy"])))
 
     def say(self, state: str, best: float | None = None) -> None:
         """Writes the status."""

@@ -1,0 +1,183 @@
+"""Checkpoints of a run, by Orbax: named arrays and facts, whole or not there at all.
+
+    DIR/checkpoints/<round>/state    the arrays, by number
+    DIR/checkpoints/<round>/record   their names, types, shapes and digests, and the facts, as JSON
+
+A checkpoint is written aside and renamed when all of it is on disk, so a killed run leaves whole
+ones. What is read is compared with its digests; what does not agree is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from swarmjax.errors import InputError, one_line
+from swarmjax.naming import Named, digest
+
+FORMAT = 1
+FOLDER = "checkpoints"
+# Seconds in which reads end that a failed one left behind.
+_GRACE = 0.1
+
+
+class DamagedError(InputError):
+    """A checkpoint that cannot be read as it was written."""
+
+
+class Checkpoint(NamedTuple):
+    """What was kept of a run after a round.
+
+    Attributes:
+        round: finished rounds.
+        arrays: by name.
+        facts: as JSON holds them.
+    """
+
+    round: int
+    arrays: Named
+    facts: dict[str, Any]
+
+
+def save(directory: Path, checkpoint: Checkpoint, keep: int) -> None:
+    """Writes a checkpoint and then removes all but the latest `keep`; returns when it is safe.
+
+    Raises:
+        Exception: whatever hinders Orbax; the checkpoints before are then as they were.
+    """
+    # Imported here, as in `load`: it takes a while, and short runs need none of it.
+    import orbax.checkpoint as ocp
+
+    names = sorted(checkpoint.arrays)
+    # Arrays without values cannot be saved, nor need they be.
+    state = {
+        str(i): array for i, name in enumerate(names) if (array := checkpoint.arrays[name]).size
+    }
+    parts = [_described(name, checkpoint.arrays[name]) for name in names]
+    record = {"round": checkpoint.round, "arrays": parts, "facts": checkpoint.facts}
+    text = json.dumps(record, allow_nan=False)
+    sealed = {"format": FORMAT, "record": text, "digest": _sealed(text)}
+    with _manager(directory, keep) as manager:
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed)
+        )
+        if checkpoint.round in manager.all_steps():
+            # A damaged one, which nobody could go on from.
+            manager.delete(checkpoint.round)
+        manager.save(checkpoint.round, args=arguments, force=True)
+        manager.wait_until_finished()
+
+
+def rounds(directory: Path) -> list[int]:
+    """Rounds after which there is a checkpoint, ascending."""
+    found = [path for path in (directory / FOLDER).glob("*") if path.is_dir()]
+    return sorted(int(path.name) for path in found if path.name.isdecimal())
+
+
+def load(directory: Path, round: int) -> Checkpoint:
+    """The checkpoint after a round.
+
+    Raises:
+        DamagedError: it is not as it was written.
+        InputError: another version wrote it.
+    """
+    import orbax.checkpoint as ocp
+
+    place = directory / FOLDER / str(round)
+    try:
+        with _quiet(), _manager(directory, None) as manager:
+            record = ocp.args.Composite(record=ocp.args.JsonRestore())
+            sealed = manager.restore(round, args=record)["record"]
+            described = _opened(sealed, place)
+            state = ocp.args.Composite(state=ocp.args.StandardRestore())
+            stored = manager.restore(round, args=state)["state"]
+        return Checkpoint(round, _checked(described["arrays"], stored), described["facts"])
+    except InputError:
+        raise
+    except Exception as error:  # Whatever damaged files make of the libraries that read them.
+        text = one_line(f"{type(error).__name__}: {error}", 200)
+        raise DamagedError(f"{place} is damaged: {text}") from None
+
+
+def latest(directory: Path, until: int | None = None) -> tuple[Checkpoint | None, list[str]]:
+    """The latest whole checkpoint, after round `until` at most, and a line on each damaged one.
+
+    Raises:
+        InputError: another version wrote it.
+    """
+    told: list[str] = []
+    for round in reversed(rounds(directory)):
+        if until is None or round <= until:
+            try:
+                return load(directory, round), told
+            except DamagedError as error:
+                told.append(f"{error}; an earlier one is used")
+    return None, told
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Where one of Orbax's reads fails, others find its event loop closed; that is no news."""
+    before = sys.unraisablehook
+
+    def heard(told):
+        if "Event loop is closed" not in str(told.exc_value):
+            before(told)
+
+    sys.unraisablehook = heard
+    try:
+        yield
+    except Exception:
+        time.sleep(_GRACE)
+        raise
+    finally:
+        sys.unraisablehook = before
+
+
+def _manager(directory: Path, keep: int | None):
+    import orbax.checkpoint as ocp
+
+    reading = keep is None
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep, create=not reading, enable_async_checkpointing=False,
+        # Left behind by a run that was killed.
+        cleanup_tmp_directories=not reading,
+    )  # fmt: skip
+    return ocp.CheckpointManager((directory / FOLDER).resolve(), options=options)
+
+
+def _described(name: str, array: np.ndarray) -> list[Any]:
+    return [name, str(array.dtype), list(array.shape), digest([(name, array)]).hex()]
+
+
+def _sealed(text: str) -> str:
+    return digest([("record", np.frombuffer(text.encode(), np.uint8))]).hex()
+
+
+def _opened(sealed: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    if sealed.get("format") != FORMAT:
+        raise InputError(
+            f"{place} has format {one_line(sealed.get('format'))}; this version reads format "
+            f"{FORMAT}: resume with the version that wrote it"
+        )
+    if _sealed(sealed["record"]) != sealed["digest"]:
+        raise DamagedError(f"{place} is damaged: its record is not as it was written")
+    return json.loads(sealed["record"])
+
+
+def _checked(parts: list[list[Any]], stored: Mapping[str, Any]) -> Named:
+    arrays = {}
+    for i, (name, kind, shape, wanted) in enumerate(parts):
+        found = np.asarray(stored[str(i)]) if str(i) in stored else np.zeros(shape, kind)
+        if digest([(name, found)]).hex() != wanted:
+            raise DamagedError(f"{name} of a checkpoint is not as it was written")
+        # A copy: what a library lends may be read only.
+        arrays[name] = np.array(found)
+    return arrays

@@ -1,0 +1,98 @@
+"""A swarm as arrays by name, and back: what a checkpoint keeps of it, whatever the devices are.
+
+    swarm.<field>             those of `Swarm` that are arrays, `[N]`, and `births`
+    member<k>.<path>          `[n, ...]` leaves of the members of kind `k`, by rising slot
+
+The containers themselves are not kept: those of a swarm follow from its genes and the planner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from swarmjax import capacity, stacks
+from swarmjax.cohorts import place
+from swarmjax.errors import InputError
+from swarmjax.members import Member, Recipe
+from swarmjax.models import Architecture, architectures
+from swarmjax.naming import Named, digest, named, rebuilt
+from swarmjax.population import Store, Swarm
+from swarmjax.types import Genome
+
+_FIELDS = ("kind", "row", "birth", "lineage", "step")
+
+
+def arrays_of(swarm: Swarm) -> Named:
+    """Copies on the host of all that the swarm holds."""
+    arrays = {f"swarm.{name}": np.array(getattr(swarm, name)) for name in _FIELDS}
+    arrays["swarm.births"] = np.asarray(swarm.births)
+    for kind in np.unique(swarm.kind):
+        cohort = swarm.cohorts[swarm.containers[kind]]
+        members = stacks.copied(cohort, swarm.row[swarm.kind == kind])
+        arrays |= named(members, f"member{kind}")
+    return arrays
+
+
+def swarm_of(
+    recipe: Recipe,
+    containers: Mapping[Architecture, Any],
+    genome: Genome,
+    arrays: Mapping[str, np.ndarray],
+    store: Store,
+) -> Swarm:
+    """The swarm that `arrays_of` was given, kept as `store` says.
+
+    Args:
+        recipe: what all members share.
+        containers: architecture -> container, from the planner.
+        genome: `[N]` genes of the swarm.
+        arrays: perhaps with others.
+        store: how cohorts are kept.
+
+    Raises:
+        InputError: members of such genes are not what the arrays hold.
+    """
+    held = {name: np.asarray(arrays[f"swarm.{name}"]) for name in _FIELDS}
+    found, index = architectures(recipe.space, genome)
+    boxes = [place(recipe.family, containers, architecture) for architecture in found]
+    cohorts, kinds = {}, held["kind"].copy()
+    for new, kind in enumerate(np.unique(held["kind"])):
+        slots = np.flatnonzero(held["kind"] == kind)
+        (box,) = {boxes[i] for i in index[slots]}
+        genes: Genome = {name: np.asarray(values)[slots[0]] for name, values in genome.items()}
+        members = _members(recipe, box, genes, arrays, f"member{kind}", len(slots))
+        cohorts[box] = stacks.stack_of(members, held["row"][slots], store.mesh, store.host)
+        kinds[slots] = new
+    births = int(arrays["swarm.births"])
+    return Swarm(cohorts, tuple(cohorts), births=births, **held | {"kind": kinds})
+
+
+def digests(arrays: Named) -> np.ndarray:
+    """`[N, 16]` bytes that tell the members apart that `arrays_of` gave, padding included."""
+    kinds = arrays["swarm.kind"]
+    made = np.zeros((len(kinds), 16), np.uint8)
+    for kind in np.unique(kinds):
+        prefix = f"member{kind}"
+        # With the dot or bracket that a path begins with, so that 1 is not taken for 10.
+        leaves = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(f"{prefix}.")}
+        for i, slot in enumerate(np.flatnonzero(kinds == kind)):
+            parts = ((name, leaf[i]) for name, leaf in leaves.items())
+            made[slot] = np.frombuffer(digest(parts), np.uint8)
+    return made
+
+
+def _members(recipe: Recipe, box: Any, genes: Genome, arrays, prefix: str, count: int) -> Member:
+    like = capacity.shapes(recipe, box, genes)
+    mine = {name: leaf for name, leaf in arrays.items() if name.startswith(f"{prefix}.")}
+    members = rebuilt(like, mine, prefix)
+    for leaf, one in zip(jax.tree.leaves(members), jax.tree.leaves(like), strict=True):
+        if (leaf.shape, leaf.dtype) != ((count, *one.shape), one.dtype):
+            raise InputError(
+                f"members of {box} were saved as {leaf.dtype}{leaf.shape[1:]}, "
+                f"not as {one.dtype}{one.shape}"
+            )
+    return members
