@@ -2,18 +2,18 @@
 
     DIR/checkpoints/<round>/state    the arrays, by number
     DIR/checkpoints/<round>/record   their names, types, shapes and digests, and the facts, as JSON
+    DIR/checkpoints/<round>/digests.json   the digest of every file
 
 A checkpoint is written aside and renamed when all of it is on disk, so a killed run leaves whole
-ones. What is read is compared with its digests; what does not agree is not used.
+ones. What is read is compared with its digests; what does not agree is not used. Files are compared
+before Orbax reads them, since what it makes of damaged ones is long and goes to the log.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-import time
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,7 @@ from swarmjax.naming import Named, digest
 
 FORMAT = 1
 FOLDER = "checkpoints"
-# Seconds in which reads end that a failed one left behind.
-_GRACE = 0.1
+_SEAL = "digests.json"
 
 
 class DamagedError(InputError):
@@ -73,6 +72,7 @@ def save(directory: Path, checkpoint: Checkpoint, keep: int) -> None:
             manager.delete(checkpoint.round)
         manager.save(checkpoint.round, args=arguments, force=True)
         manager.wait_until_finished()
+    _seal(directory / FOLDER / str(checkpoint.round))
 
 
 def rounds(directory: Path) -> list[int]:
@@ -92,12 +92,12 @@ def load(directory: Path, round: int) -> Checkpoint:
 
     place = directory / FOLDER / str(round)
     try:
-        with _quiet(), _manager(directory, None) as manager:
-            record = ocp.args.Composite(record=ocp.args.JsonRestore())
-            sealed = manager.restore(round, args=record)["record"]
-            described = _opened(sealed, place)
-            state = ocp.args.Composite(state=ocp.args.StandardRestore())
-            stored = manager.restore(round, args=state)["state"]
+        _check_files(place)
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            sealed = reader.restore(place.resolve() / "record")
+        described = _opened(sealed, place)
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            stored = reader.restore(place.resolve() / "state")
         return Checkpoint(round, _checked(described["arrays"], stored), described["facts"])
     except InputError:
         raise
@@ -122,33 +122,33 @@ def latest(directory: Path, until: int | None = None) -> tuple[Checkpoint | None
     return None, told
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Where one of Orbax's reads fails, others find its event loop closed; that is no news."""
-    before = sys.unraisablehook
-
-    def heard(told):
-        if "Event loop is closed" not in str(told.exc_value):
-            before(told)
-
-    sys.unraisablehook = heard
-    try:
-        yield
-    except Exception:
-        time.sleep(_GRACE)
-        raise
-    finally:
-        sys.unraisablehook = before
+def _seal(place: Path) -> None:
+    """Writes down the digests of all files; where that is missing, the run was killed before."""
+    part = place / f".{_SEAL}.part"
+    part.write_text(json.dumps(_digests(place)))
+    os.replace(part, place / _SEAL)
 
 
-def _manager(directory: Path, keep: int | None):
+def _digests(place: Path) -> dict[str, str]:
+    paths = [path for path in sorted(place.rglob("*")) if path.is_file() and _SEAL not in path.name]
+    names = [str(path.relative_to(place)) for path in paths]
+    contents = (np.frombuffer(path.read_bytes(), np.uint8) for path in paths)
+    return {name: digest([(name, held)]).hex() for name, held in zip(names, contents, strict=True)}
+
+
+def _check_files(place: Path) -> None:
+    """Compares all files with their digests, if these were written down."""
+    if (place / _SEAL).exists() and json.loads((place / _SEAL).read_bytes()) != _digests(place):
+        raise DamagedError(f"{place} is damaged: its files are not as they were written")
+
+
+def _manager(directory: Path, keep: int):
     import orbax.checkpoint as ocp
 
-    reading = keep is None
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=not reading, enable_async_checkpointing=False,
+        max_to_keep=keep, create=True, enable_async_checkpointing=False,
         # Left behind by a run that was killed.
-        cleanup_tmp_directories=not reading,
+        cleanup_tmp_directories=True,
     )  # fmt: skip
     return ocp.CheckpointManager((directory / FOLDER).resolve(), options=options)
 

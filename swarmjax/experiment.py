@@ -25,6 +25,8 @@ from swarmjax.space import Space
 from swarmjax.tasks import TASKS, Task
 from swarmjax.types import InputError, Policy
 
+_STORAGES = ("auto", "device", "host")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -249,7 +251,7 @@ def _check_numbers(experiment: Experiment) -> None:
         raise InputError(f"budget must be below {2**31} member-steps, got {experiment.budget}")
     if not _whole(experiment.ensemble) or experiment.ensemble < 0:
         raise InputError(f"ensemble must be a whole number >= 0, got {experiment.ensemble!r}")
-    if experiment.storage not in ("auto", "device", "host"):
+    if not (isinstance(experiment.storage, str) and experiment.storage in _STORAGES):
         raise InputError(f"storage must be auto, device or host, got {experiment.storage!r}")
     if not _whole(experiment.seed) or not 0 <= experiment.seed < 2**32:
         raise InputError(

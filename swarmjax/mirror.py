@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarmjax import bulletins, ipc, ledger, store
+from swarmjax import bulletins, ipc, ledger, seals, store
 from swarmjax.bulletins import About, Follow, Rows, Said
 from swarmjax.channels import Bus, BusError, Consumer, Publisher
 from swarmjax.errors import InputError, one_line
@@ -82,8 +82,9 @@ class Mirror:
             self._rows(record)
         elif isinstance(record, Said):
             self._event = max(self._event, record.id)
-            values = (record.id, record.time, record.round, record.kind, record.member, record.text)
-            self._execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)", values)
+            values = record.time, record.round, record.kind, record.member, record.text
+            row = (record.id, *seals.sealed(*values))
+            self._execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _about(self, record: About) -> None:
         if record.key == "status":
@@ -151,7 +152,7 @@ class Mirror:
         self.round, self._parts = round, []
 
     def _put(self, key: str, value: str) -> None:
-        self._execute("REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._execute("REPLACE INTO meta VALUES (?, ?, ?)", seals.sealed(key, value))
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         assert self._database is not None, "it was opened"

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from swarmjax import anomaly, tenure
+from swarmjax import anomaly, seals, tenure
 from swarmjax.store import DATABASE, Writer
 from swarmjax.types import InputError
 
@@ -29,6 +29,7 @@ def reopen(directory: Path) -> Writer:
         address = f"{(directory / DATABASE).resolve().as_uri()}?mode=rw"
         database = sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False)
         database.execute("PRAGMA journal_mode=WAL")
+        seals.upgrade(database)
     except sqlite3.Error as error:
         os.close(held)
         raise InputError(f"{directory} cannot be opened for writing: {error}") from None

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import jax
@@ -95,9 +96,10 @@ def uniform(low: float, high: float) -> Range:
 
 def log_uniform(low: float, high: float) -> Range:
     """A gene whose logarithm is uniform in `[log(low), log(high)]`; `low` must be positive."""
-    if low <= 0:
+    gene = _range(low, high, log=True)
+    if gene.low <= 0:
         raise InputError(f"log_uniform needs low > 0, got low={low}; use uniform or raise low")
-    return _range(low, high, log=True)
+    return gene
 
 
 def choice(*options: Option) -> Choice:
@@ -111,6 +113,9 @@ def structure(*options: Option) -> Choice:
 
 
 def _range(low: float, high: float, log: bool) -> Range:
+    for bound in (low, high):
+        if not isinstance(bound, Real):
+            raise InputError(f"a range needs numbers as bounds, got {type(bound).__name__}")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"a range needs finite bounds, got low={low}, high={high}")
     if max(abs(low), abs(high)) > float(np.finfo(np.float32).max):

@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarmjax import ipc, ledger, levels, segments, tenure
+from swarmjax import ipc, ledger, levels, seals, segments, tenure
 from swarmjax.dials import Dial
 from swarmjax.space import Space
 from swarmjax.types import Array, InputError
@@ -42,15 +42,19 @@ from swarmjax.types import Array, InputError
 VERSION = 1
 DATABASE = "swarm.db"
 RECORD = ".record"
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE plans (round INTEGER PRIMARY KEY, arrow BLOB NOT NULL);
+_TABLES = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, {seals.COLUMN});
+CREATE TABLE plans (round INTEGER PRIMARY KEY, arrow BLOB NOT NULL, {seals.COLUMN});
 CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL,
-                     kind TEXT NOT NULL, member INTEGER, text TEXT NOT NULL);
+                     kind TEXT NOT NULL, member INTEGER, text TEXT NOT NULL, {seals.COLUMN});
 """
 _SUMMARIES = (
     "CREATE TABLE IF NOT EXISTS summaries "
-    "(kind TEXT, round INTEGER, arrow BLOB NOT NULL, PRIMARY KEY (kind, round))"
+    f"(kind TEXT, round INTEGER, arrow BLOB NOT NULL, {seals.COLUMN}, PRIMARY KEY (kind, round))"
+)
+_DIGESTS = (
+    "CREATE TABLE IF NOT EXISTS digests "
+    f"(round INTEGER PRIMARY KEY, bytes BLOB NOT NULL, {seals.COLUMN})"
 )
 # Tables that are kept as segments, and those that are as small as a few rows a round.
 SEGMENTS, SUMMARIES = ("windows", "steps", "parameters"), ("usage", "quantiles")
@@ -138,7 +142,8 @@ class Writer:
         blob = ipc.to_bytes(table)
         # Runs of earlier versions have no such table.
         self._execute(_SUMMARIES, ())
-        self._execute("REPLACE INTO summaries VALUES (?, ?, ?)", (kind, round, blob))
+        row = seals.sealed(kind, round, blob)
+        self._execute("REPLACE INTO summaries VALUES (?, ?, ?, ?)", row)
 
     def rewind(self, round: int) -> None:
         """Deletes what rounds after `round` showed beside their Frames."""
@@ -161,13 +166,14 @@ class Writer:
 
     def plan(self, round: int, table: pa.Table) -> None:
         """Stores the Plan that a round is about to follow."""
-        self._execute("INSERT INTO plans VALUES (?, ?)", (round, ipc.to_bytes(table)))
+        row = seals.sealed(round, ipc.to_bytes(table))
+        self._execute("INSERT INTO plans VALUES (?, ?, ?)", row)
 
     def event(self, round: int, kind: str, text: str, member: int | None = None) -> None:
         """Stores one event, stamped with the wall clock."""
         self._execute(
-            "INSERT INTO events (time, round, kind, member, text) VALUES (?, ?, ?, ?, ?)",
-            (time.time(), round, kind, member, text),
+            "INSERT INTO events (time, round, kind, member, text, seal) VALUES (?, ?, ?, ?, ?, ?)",
+            seals.sealed(time.time(), round, kind, member, text),
         )
 
     def last_event(self) -> int:
@@ -182,9 +188,9 @@ class Writer:
 
     def digests(self, round: int, made: np.ndarray) -> None:
         """Stores `[N, 16]` bytes that tell the networks after a round from all others."""
-        statement = "CREATE TABLE IF NOT EXISTS digests (round INTEGER PRIMARY KEY, bytes BLOB)"
-        self._execute(statement, ())
-        self._execute("REPLACE INTO digests VALUES (?, ?)", (round, made.tobytes()))
+        self._execute(_DIGESTS, ())
+        row = seals.sealed(round, made.tobytes())
+        self._execute("REPLACE INTO digests VALUES (?, ?, ?)", row)
 
     def status(self, status: Status) -> None:
         """Stores how the run stands now."""
@@ -237,7 +243,7 @@ class Writer:
             self._held = None
 
     def _put(self, key: str, value: Any) -> None:
-        self._execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        self._execute("REPLACE INTO meta VALUES (?, ?, ?)", seals.sealed(key, json.dumps(value)))
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         with self._lock, self._database as database:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarmjax import ipc, ledger, levels, segments, telemetry
+from swarmjax import ipc, ledger, levels, seals, segments, telemetry
 from swarmjax.dials import Dial
 from swarmjax.errors import one_line
 from swarmjax.space import Space
@@ -26,6 +26,16 @@ from swarmjax.types import InputError
 MOST_MEMBERS = 2**24
 # Of a summary of a round.
 MOST_METRICS = 4096
+# What NumPy and those below it make of damaged archives.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Reader:
@@ -104,15 +114,12 @@ class Reader:
         Raises:
             InputError: nothing of it is stored.
         """
-        asked = "SELECT arrow FROM summaries WHERE kind = ? AND round >= ? ORDER BY round"
-        # Runs of earlier versions have no such table.
-        with contextlib.suppress(sqlite3.OperationalError):
-            blobs = self._database.execute(asked, (kind, since)).fetchall()
-            if blobs:
-                return pa.concat_tables(
-                    [ipc.from_bytes(b, most_rows=MOST_METRICS) for (b,) in blobs]
-                )
-        raise InputError(f"{self.directory} has no {kind} of rounds from {since} on")
+        asked = "SELECT * FROM summaries WHERE kind = ? AND round >= ? ORDER BY round"
+        found = self._asked(asked, (kind, since), 3)
+        if not found:
+            raise InputError(f"{self.directory} has no {kind} of rounds from {since} on")
+        blobs = [blob for _, _, blob in found]
+        return pa.concat_tables([ipc.from_bytes(b, most_rows=MOST_METRICS) for b in blobs])
 
     def resources(self, since: int = 0) -> pa.Table:
         """CPU, GPU and memory attributed to every member in rounds >= `since`: `telemetry`.
@@ -124,14 +131,16 @@ class Reader:
 
     def plans(self, since: int = 0) -> Iterator[tuple[int, pa.Table]]:
         """Every stored Plan of a round >= `since` with its round, ascending."""
-        asked = "SELECT round, arrow FROM plans WHERE round >= ? ORDER BY round"
-        for round, blob in self._database.execute(asked, (since,)):
-            yield round, ipc.from_bytes(blob, most_rows=MOST_MEMBERS)
+        rounds = self._asked("SELECT round FROM plans WHERE round >= ? ORDER BY round", (since,), 1)
+        for (round,) in rounds:
+            # One at a time: all together may be large.
+            for _, blob in self._asked("SELECT * FROM plans WHERE round = ?", (round,), 2):
+                yield round, ipc.from_bytes(blob, most_rows=MOST_MEMBERS)
 
     def events(self, since: int = 0) -> list[Event]:
         """Events whose id is greater than `since`, in order."""
-        rows = self._database.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (since,))
-        return [Event(*row) for row in rows]
+        asked = "SELECT * FROM events WHERE id > ? ORDER BY id"
+        return [Event(*row) for row in self._asked(asked, (since,), 5, skipped=1)]
 
     def descriptors(self) -> tuple[int, np.ndarray, np.ndarray] | None:
         """Round, births `[N]` and `Frame.descriptor` `[N, P, C]` of the latest round stored.
@@ -147,19 +156,16 @@ class Reader:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 round, birth, values = (held[name] for name in ("round", "birth", "values"))
                 fits = (round.ndim, values.ndim) == (0, 3) and birth.shape == values.shape[:1]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read: {error}; delete it") from None
+        except _DAMAGED as error:
+            raise InputError(f"{path} cannot be read: {one_line(error)}; delete it") from None
         if not fits or round.dtype.kind != "i" or values.dtype.kind != "f":
             raise InputError(f"{path} holds no descriptors of a swarm; delete it")
         return int(round), birth, values
 
     def digests(self, round: int) -> np.ndarray | None:
         """What tells the networks of a round from others, `[N, 16]`; None where it was not kept."""
-        asked = "SELECT bytes FROM digests WHERE round = ?"
-        # Only runs with checkpoints have such a table.
-        with contextlib.suppress(sqlite3.OperationalError):
-            for (blob,) in self._database.execute(asked, (round,)):
-                return np.frombuffer(blob, np.uint8).reshape(-1, 16)
+        for _, blob in self._asked("SELECT * FROM digests WHERE round = ?", (round,), 2):
+            return np.frombuffer(blob, np.uint8).reshape(-1, 16)
         return None
 
     def directives(self, latest: int = 1000) -> list[ledger.Entry]:
@@ -199,19 +205,35 @@ class Reader:
         path = self.directory / "best.npz"
         if not path.exists():
             raise InputError(f"{self.directory} has no finished round yet, so no best network")
-        with np.load(path, allow_pickle=False) as arrays:
-            params = {name: arrays[name] for name in arrays.files}
-        return params, json.loads(str(params.pop(RECORD)))
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+                params = {name: held[name] for name in held.files}
+            return params, json.loads(str(params.pop(RECORD)))
+        except _DAMAGED as error:
+            raise InputError(f"{path} is damaged: {one_line(error)}") from None
 
     def close(self) -> None:
         """Closes the database."""
         self._database.close()
 
     def _meta(self, key: str) -> Any:
-        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise InputError(f"{self.directory} is not a complete run: it has no {key}")
-        return json.loads(row[0])
+        for _, value in self._asked("SELECT * FROM meta WHERE key = ?", (key,), 2):
+            return json.loads(value)
+        raise InputError(f"{self.directory} is not a complete run: it has no {key}")
+
+    def _asked(self, statement: str, values: tuple, width: int, skipped: int = 0) -> list[tuple]:
+        """Rows of the database whose `width` values, after the `skipped`, are as they were sealed.
+
+        None where there is no such table: runs of earlier versions lack some.
+        """
+        try:
+            rows = self._database.execute(statement, values).fetchall()
+            return [row[:skipped] + seals.opened(row[skipped:], width) for row in rows]
+        except (sqlite3.Error, UnicodeDecodeError, InputError) as error:
+            if "no such table" in str(error):
+                return []
+            path = self.directory / DATABASE
+            raise InputError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _rows(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -60,7 +60,7 @@ def test_one_of_that_round_is_replaced(tmp_path):
     assert checkpoints.load(tmp_path, 3).facts == {"event": 2}
 
 
-def test_no_flipped_bit_and_no_cut_is_overlooked(tmp_path):
+def test_no_flipped_bit_and_no_cut_is_overlooked(tmp_path, capfd, caplog):
     """Whatever file of a checkpoint is damaged, it is refused or loaded as it was."""
     checkpoints.save(tmp_path, made(1), 1)
     place = tmp_path / "checkpoints" / "1"
@@ -83,8 +83,24 @@ def test_no_flipped_bit_and_no_cut_is_overlooked(tmp_path):
             except InputError as error:
                 assert "format" in str(error)
         path.write_bytes(whole)
-    assert refused >= 4
+    assert refused >= 4 and capfd.readouterr().err == "" and not caplog.records
     assert same(checkpoints.load(tmp_path, 1), made(1))
+
+
+def test_one_whose_seal_was_never_written_is_loaded(tmp_path):
+    checkpoints.save(tmp_path, made(1), 1)
+    (tmp_path / "checkpoints" / "1" / "digests.json").unlink()
+    assert same(checkpoints.load(tmp_path, 1), made(1))
+
+
+def test_a_file_of_another_checkpoint_is_refused(tmp_path):
+    for round in (1, 2):
+        checkpoints.save(tmp_path, made(round), 2)
+    one, other = (tmp_path / "checkpoints" / str(round) / "digests.json" for round in (1, 2))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(DamagedError, match="files are not as they were written"):
+        checkpoints.load(tmp_path, 1)
+    assert same(checkpoints.load(tmp_path, 2), made(2))
 
 
 def test_a_damaged_one_is_told_of_and_the_one_before_it_is_used(tmp_path):
@@ -106,6 +122,7 @@ def test_another_format_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "checkpoints" / "1" / "record" / "metadata"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"format": 99}))
+    (tmp_path / "checkpoints" / "1" / "digests.json").unlink()
     with pytest.raises(InputError, match="has format 99; this version reads format 1") as error:
         checkpoints.latest(tmp_path)
     assert not isinstance(error.value, DamagedError)

@@ -13,7 +13,8 @@ LAYERS = (
     {"errors", "stopping", "backlog"},
     {"types", "compiling", "ipc", "clock", "channels", "steering"} | {"naming", "tenure"},
     set("space activations placement corpus data memory resources matching dials".split())
-    | {"records", "rabbit", "kafka", "spool", "ntp", "ledger", "levels", "segments", "checkpoints"},
+    | {"records", "rabbit", "kafka", "spool", "ntp", "ledger", "levels", "segments", "checkpoints"}
+    | {"seals"},
     {"models", "optimizers", "tasks", "machine", "convolution", "padded", "rescue"}
     | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"}
     | {"bulletins"},

@@ -23,7 +23,9 @@ def path(tmp_path):
 
 def say(path, state):
     with sqlite3.connect(path) as database:
-        database.execute("REPLACE INTO meta VALUES ('status', ?)", (f'{{"state": "{state}"}}',))
+        database.execute(
+            "REPLACE INTO meta (key, value) VALUES ('status', ?)", (f'{{"state": "{state}"}}',)
+        )
 
 
 @pytest.fixture

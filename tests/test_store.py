@@ -241,16 +241,44 @@ def test_what_is_not_a_run(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
         stored.open_run(tmp_path)
     (tmp_path / store.DATABASE).write_bytes(b"not a database at all, but long enough" * 100)
-    with pytest.raises(InputError, match="cannot be read as a run"):
+    with pytest.raises(InputError, match="damaged: file is not a database"):
         stored.open_run(tmp_path)
 
 
 def test_another_version_is_refused(writer):
     with sqlite3.connect(writer.directory / store.DATABASE) as database:
-        database.execute("UPDATE meta SET value = ? WHERE key = 'version'", (json.dumps(99),))
+        database.execute(
+            "UPDATE meta SET value = ?, seal = NULL WHERE key = 'version'", (json.dumps(99),)
+        )
     database.close()
     with pytest.raises(InputError, match="has format 99; this version reads format 1"):
         stored.open_run(writer.directory)
+
+
+@pytest.mark.parametrize("table", ["meta", "plans", "events"])
+def test_no_changed_row_of_the_database_is_taken_for_what_was_written(writer, table):
+    writer.event(1, "note", "seven members")
+    writer.plan(1, pa.table({"member": [7]}))
+    changed = {
+        "meta": "UPDATE meta SET value = replace(value, '0', '1') WHERE key = 'status'",
+        "plans": "UPDATE plans SET arrow = CAST(arrow || x'00' AS BLOB)",
+        "events": "UPDATE events SET text = 'eight members'",
+    }
+    with sqlite3.connect(writer.directory / store.DATABASE) as database:
+        database.execute(changed[table])
+    database.close()
+    reads = {
+        "meta": lambda reader: reader.status(),
+        "plans": lambda reader: list(reader.plans()),
+        "events": lambda reader: reader.events(),
+    }
+    with contextlib.closing(stored.open_run(writer.directory)) as reader:
+        for kind, read in reads.items():
+            if kind == table:
+                with pytest.raises(InputError, match="damaged: a row is not as it was written"):
+                    read(reader)
+            else:
+                read(reader)
 
 
 def test_readers_cannot_write(reader):
