@@ -163,6 +163,8 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
     "frames": lambda reader: reader.frames().to_pydict(),
     "plans": lambda reader: [(round, table.to_pydict()) for round, table in reader.plans()],
     "best": lambda reader: {name: array.tobytes() for name, array in reader.best()[0].items()},
+    "windows": lambda reader: reader.windows().to_pydict(),
+    "quantiles": lambda reader: reader.summaries("quantiles").to_pydict(),
     "descriptors": lambda reader: [np.asarray(part).tobytes() for part in reader.descriptors()],
     "engine": lambda reader: reader.engine(),
     "events": lambda reader: reader.events(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import secrets
 import sqlite3
 import time
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from swarmjax import bulletins, ipc, ledger, seals, store
+from swarmjax import bulletins, ipc, ledger, seals, segments, store
 from swarmjax.bulletins import About, Follow, Rows, Said
 from swarmjax.channels import Bus, BusError, Consumer, Publisher
 from swarmjax.errors import InputError, one_line
@@ -146,9 +144,7 @@ class Mirror:
 
     def _write(self, round: int, table: pa.Table) -> None:
         path = self._directory / "frames" / f"r{round:06d}.parquet"
-        aside = path.with_name(f".{path.name}.part")
-        pq.write_table(table, aside, compression="zstd")
-        os.replace(aside, path)
+        segments.save(path, table)
         self.round, self._parts = round, []
 
     def _put(self, key: str, value: str) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from swarmjax import anomaly, seals, tenure
+from swarmjax.errors import one_line
 from swarmjax.store import DATABASE, Writer
 from swarmjax.types import InputError
 
@@ -29,10 +30,13 @@ def reopen(directory: Path) -> Writer:
         address = f"{(directory / DATABASE).resolve().as_uri()}?mode=rw"
         database = sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False)
         database.execute("PRAGMA journal_mode=WAL")
+        (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {sound}")
         seals.upgrade(database)
     except sqlite3.Error as error:
         os.close(held)
-        raise InputError(f"{directory} cannot be opened for writing: {error}") from None
+        raise InputError(f"{directory} cannot be opened for writing: {one_line(error)}") from None
     for part in directory.rglob(".*.part"):
         with contextlib.suppress(OSError):
             part.unlink()

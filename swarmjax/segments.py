@@ -15,12 +15,16 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from swarmjax.errors import InputError, one_line
+
+# Under what a file says which it is.
+_PLACE = b"swarmjax"
 # Rounds that are put together.
 ROUNDS = 32
 _NAME = re.compile(r"r(\d{6,})(?:-(\d{6,}))?\.parquet")
@@ -63,13 +67,40 @@ def write(folder: Path, first: int, last: int, rows: pa.Table) -> None:
     name = f"r{first:06d}" if first == last else f"r{first:06d}-{last:06d}"
     floats = [f.name for f in rows.schema if pa.types.is_floating(f.type)]
     others = [f.name for f in rows.schema if not pa.types.is_floating(f.type)]
-    buffer = io.BytesIO()
     # Bytes of like significance side by side compress best.
-    pq.write_table(
-        rows, buffer, compression="zstd", row_group_size=_GROUP,
-        use_dictionary=others, use_byte_stream_split=floats,  # pyright: ignore[reportArgumentType]
-    )  # fmt: skip
-    replace(folder / f"{name}.parquet", buffer.getvalue())
+    options = {"use_dictionary": others, "use_byte_stream_split": floats}
+    save(folder / f"{name}.parquet", rows, row_group_size=_GROUP, **options)
+
+
+def save(path: Path, rows: pa.Table, **options: Any) -> None:
+    """Writes rows as a Parquet file that tells what it was called and if it is damaged."""
+    buffer, named = io.BytesIO(), rows.replace_schema_metadata({_PLACE: _place(path)})
+    pq.write_table(named, buffer, compression="zstd", write_page_checksum=True, **options)
+    replace(path, buffer.getvalue())
+
+
+def load(path: Path, columns: list[str] | None = None, wanted: Any = None) -> pa.Table:
+    """What a Parquet file holds, compared with its checksums: some columns, and the rows `wanted`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is damaged, or was put in the place of another.
+    """
+    try:
+        rows = pq.read_table(path, columns=columns, filters=wanted, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is damaged: {one_line(error)}") from None
+    # Files of earlier versions do not tell.
+    place = (rows.schema.metadata or {}).get(_PLACE, _place(path))
+    if place != _place(path):
+        raise InputError(f"{path} is damaged: it was {one_line(place.decode(errors='replace'))}")
+    return rows.replace_schema_metadata(None)
+
+
+def _place(path: Path) -> bytes:
+    return f"{path.parent.name}/{path.name}".encode()
 
 
 def read(
@@ -84,17 +115,21 @@ def read(
         try:
             wanted = _wanted(since, until, members)
             held = [s for s in listed(folder) if s.last >= since]
-            tables = [
-                pq.read_table(s.path, filters=wanted)
-                for s in held
-                if until is None or s.first < until
-            ]
-            return pa.concat_tables(tables) if tables else None
+            tables = [load(s.path, wanted=wanted) for s in held if until is None or s.first < until]
+            return joined(tables) if tables else None
         except FileNotFoundError:
             # Put together with others since it was listed.
             if attempt + 1 == _TRIES:
                 raise
     return None
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all tables; raises InputError if one has other columns than the others."""
+    try:
+        return pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"segments do not fit together: {one_line(error)}") from None
 
 
 def _wanted(since: int, until: int | None, members: Sequence[int] | None) -> pc.Expression:
@@ -131,7 +166,7 @@ def compact(
     full = len(singles) // rounds * rounds
     for start in range(0, full, rounds):
         some = singles[start : start + rounds]
-        rows = pa.concat_tables([pq.read_table(segment.path) for segment in some])
+        rows = pa.concat_tables([load(segment.path) for segment in some])
         keys = [name for name in ("member", "round", "step") if name in rows.column_names]
         rows = rows.sort_by([(name, "ascending") for name in keys])
         before(some[0].first, some[-1].last, rows)
@@ -142,10 +177,32 @@ def compact(
 
 
 def rewind(folder: Path, round: int) -> None:
-    """Deletes the rows of all rounds after `round`."""
+    """Deletes the rows of all rounds after `round`.
+
+    What is left of a longer segment becomes one for each round, as if these had just been written.
+    """
     for segment in _found(folder):
         if segment.first <= round < segment.last:
-            rows = pq.read_table(segment.path, filters=pc.field("round") <= round)
+            rows = load(segment.path)
+            for each in range(segment.first, round + 1):
+                some = rows.filter(pc.field("round") == each)
+                if some.num_rows:
+                    write(folder, each, each, some)
+        if segment.last > round:
+            segment.path.unlink()
+
+
+def cut(folder: Path, round: int, made_anew: Callable[[int], bool]) -> None:
+    """Deletes the rows of all rounds after `round`, and segments that are `made_anew` wholly.
+
+    Args:
+        folder: of the segments.
+        round: the last that stays.
+        made_anew: says by its first round whether a segment will be.
+    """
+    for segment in _found(folder):
+        if segment.first <= round < segment.last and not made_anew(segment.first):
+            rows = load(segment.path, wanted=pc.field("round") <= round)
             write(folder, segment.first, round, rows)
         if segment.last > round:
             segment.path.unlink()

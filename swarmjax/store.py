@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swarmjax import ipc, ledger, levels, seals, segments, tenure
 from swarmjax.dials import Dial
@@ -118,9 +117,7 @@ class Writer:
     def frame(self, round: int, table: pa.Table) -> None:
         """Stores the rows of one finished round."""
         path = self.directory / "frames" / f"r{round:06d}.parquet"
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-        segments.replace(path, buffer.getvalue())
+        segments.save(path, table)
         self.rounds = round
 
     def rows(self, kind: str, round: int, table: pa.Table) -> None:
@@ -148,11 +145,11 @@ class Writer:
     def rewind(self, round: int) -> None:
         """Deletes what rounds after `round` showed beside their Frames."""
         fine = self.directory / "windows"
-        for kind in (*SEGMENTS, COARSE):
+        for kind in SEGMENTS:
             segments.rewind(self.directory / kind, round)
-        for first, last, path in segments.listed(fine):
-            if first < last == round:
-                self._coarse(first, last, pq.read_table(path))
+        # Of these, coarse ones are made when they are put together again.
+        begun = {segment.first for segment in segments.listed(fine)}
+        segments.cut(self.directory / COARSE, round, begun.__contains__)
         self._execute(_SUMMARIES, ())
         self._execute("DELETE FROM summaries WHERE round > ?", (round,))
 

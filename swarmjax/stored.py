@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swarmjax import ipc, ledger, levels, seals, segments, telemetry
 from swarmjax.dials import Dial
@@ -71,7 +70,7 @@ class Reader:
         if not wanted:
             raise InputError(f"{self.directory} has no finished round from {since} on yet")
         paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
-        return pa.concat_tables([_rows(path) for path in paths])
+        return segments.joined([segments.load(path) for path in paths])
 
     def rows(self, kind: str, since: int = 0, members: Sequence[int] | None = None) -> pa.Table:
         """What rounds >= `since` showed beside their Frames, of all members or some.
@@ -106,7 +105,7 @@ class Reader:
         found = [part for part in parts if part is not None]
         if not found:
             raise InputError(f"{self.directory} has no windows of rounds from {since} on")
-        return pa.concat_tables(found)
+        return segments.joined(found)
 
     def summaries(self, kind: str, since: int = 0) -> pa.Table:
         """A few rows about each round >= `since`; `kind` is one of `store.SUMMARIES`.
@@ -191,7 +190,7 @@ class Reader:
             nobody = np.zeros(0, int)
             return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
         path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
-        columns = _rows(path, ["birth", "alive"])
+        columns = segments.load(path, ["birth", "alive"])
         birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
         nodes = int(self.config.get("nodes", 0))
         return Scene(self.space, dials, known["resizes"], birth, alive, nodes)
@@ -234,16 +233,6 @@ class Reader:
                 return []
             path = self.directory / DATABASE
             raise InputError(f"{path} is damaged: {one_line(error)}") from None
-
-
-def _rows(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """What a Parquet file holds, compared with its checksums."""
-    try:
-        return pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def open_run(directory: str | Path) -> Reader:

@@ -1,4 +1,5 @@
 import contextlib
+import sqlite3
 import threading
 
 import pytest
@@ -35,6 +36,19 @@ def test_what_is_no_run_stays_what_it_is(tmp_path):
     with pytest.raises(InputError, match="cannot be opened for writing"):
         reopen(tmp_path)
     assert not (tmp_path / store.DATABASE).exists()
+
+
+def test_a_database_whose_pages_do_not_fit_together_is_refused(run):
+    path = run / store.DATABASE
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        asked = "SELECT rootpage FROM sqlite_master WHERE name = 'events'"
+        (page,) = database.execute(asked).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size : page * size] = bytes(size)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be opened for writing: it is damaged"):
+        reopen(run)
 
 
 def test_where_nothing_may_be_written_the_run_says_so(closed_directory):

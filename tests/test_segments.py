@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 
 from swarmjax import segments
+from swarmjax.types import InputError
 
 
 def rows(round, members=3, scale=1.0):
@@ -69,14 +70,25 @@ def test_putting_together_sweeps_up_what_is_covered(folder):
 def test_rounds_after_one_are_forgotten(folder):
     segments.compact(folder, 3)
     segments.rewind(folder, 5)
-    assert names(folder) == ["r000001-000003.parquet", "r000004-000005.parquet"]
+    assert names(folder) == ["r000001-000003.parquet", "r000004.parquet", "r000005.parquet"]
     assert sorted(set(segments.read(folder)["round"].to_pylist())) == [1, 2, 3, 4, 5]
     segments.write(folder, 6, 6, rows(6, scale=2.0))
     assert segments.read(folder, 6)["loss"].to_pylist() == [12.0, 13.0, 14.0]
+    segments.compact(folder, 3)
+    assert names(folder) == ["r000001-000003.parquet", "r000004-000006.parquet"]
     segments.rewind(folder, 1)
     assert names(folder) == ["r000001.parquet"]
     segments.rewind(folder, 0)
     assert names(folder) == []
+
+
+def test_what_will_be_made_anew_is_cut_whole(folder):
+    segments.compact(folder, 3)
+    segments.cut(folder, 5, lambda first: first == 4)
+    assert names(folder) == ["r000001-000003.parquet"]
+    segments.cut(folder, 2, lambda first: False)
+    assert names(folder) == ["r000001-000002.parquet"]
+    assert sorted(set(segments.read(folder)["round"].to_pylist())) == [1, 2]
 
 
 def test_the_oldest_are_thinned_but_never_single_rounds(folder):
@@ -114,3 +126,23 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert path.read_bytes() == b"two" and [p.name for p in tmp_path.iterdir()] == ["a"]
     with pytest.raises(FileNotFoundError):
         segments.replace(tmp_path / "gone" / "a", b"three")
+
+
+def test_a_damaged_segment_is_refused_and_one_in_the_place_of_another(tmp_path):
+    for folder in ("windows", "steps"):
+        for round in (1, 2):
+            segments.write(tmp_path / folder, round, round, rows(round))
+    path = tmp_path / "windows" / "r000002.parquet"
+    whole = path.read_bytes()
+    for other in ("windows/r000001.parquet", "steps/r000002.parquet"):
+        path.write_bytes((tmp_path / other).read_bytes())
+        with pytest.raises(InputError, match=f"r000002.parquet is damaged: it was {other}"):
+            segments.read(tmp_path / "windows")
+    refused = 0
+    for at in range(4, len(whole) - 8, 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        try:
+            assert segments.read(tmp_path / "windows") == segments.read(tmp_path / "steps")
+        except InputError:
+            refused += 1
+    assert refused

@@ -93,7 +93,13 @@ def test_a_run_taken_up_again_forgets_what_came_after(tmp_path, every_four):
         writer.rows("windows", round, windows(round))
     fine, coarse = reader.windows(members=[1]), reader.windows(coarse=True, members=[1])
     assert fine["step"].to_pylist() == list(range(2, 42, 2))
-    assert coarse["steps"].to_pylist() == [16, 8, 16]
+    assert coarse["steps"].to_pylist() == [16, 16, 8]
+    # As if nothing had happened, down to the files.
+    whole = written(tmp_path / "whole", 5)
+    for kind in ("windows", "coarse"):
+        assert files(whole.directory, kind) == files(reader.directory, kind)
+    assert whole.windows() == reader.windows()
+    whole.close()
     writer.close()
     reader.close()
 
