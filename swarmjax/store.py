@@ -262,21 +262,32 @@ def create(directory: str | Path, config: Mapping[str, Any], space: Space) -> Wr
     try:
         for folder in (directory, directory / "frames"):
             folder.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(directory / DATABASE, timeout=30, check_same_thread=False)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.executescript(_TABLES + ledger.TABLE)
-        held = tenure.hold(directory)
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, held := tenure.hold(directory))
+            database = sqlite3.connect(directory / DATABASE, timeout=30, check_same_thread=False)
+            undo.callback(database.close)
+            database.execute("PRAGMA journal_mode=WAL")
+            _begin(database, {"version": VERSION, "config": config, "space": space.to_json()})
+            undo.pop_all()
     except (OSError, sqlite3.Error) as error:
         raise InputError(
             f"cannot write to {directory}: {error}; choose another --directory"
         ) from None
-    writer = Writer(directory, database, held)
-    writer._put("version", VERSION)
-    writer._put("config", config)
-    writer._put("space", space.to_json())
-    members, budget = int(config.get("members", 0)), int(config.get("budget", 0))
-    writer.status(Status("running", 0, 0, budget, None, members, members, time.time()))
-    return writer
+    return Writer(directory, database, held)
+
+
+def _begin(database: sqlite3.Connection, said: dict[str, Any]) -> None:
+    """Makes the tables and says what the run is, all at once: a killed process leaves no half."""
+    members, budget = (int(said["config"].get(name, 0)) for name in ("members", "budget"))
+    status = Status("running", 0, 0, budget, None, members, members, time.time())
+    said |= {"status": status._asdict(), "heartbeat": status.heartbeat}
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        for statement in (_TABLES + ledger.TABLE).split(";"):
+            database.execute(statement)
+        for key, value in said.items():
+            row = seals.sealed(key, json.dumps(value))
+            database.execute("INSERT INTO meta VALUES (?, ?, ?)", row)
 
 
 def check_free(directory: str | Path) -> Path:
@@ -284,7 +295,7 @@ def check_free(directory: str | Path) -> Path:
     directory = Path(directory)
     try:
         directory.joinpath(DATABASE).lstat()
-        held = True
+        held = not _unbegun(directory / DATABASE)
     except (FileNotFoundError, NotADirectoryError):
         # Rounds without their database would be taken for rounds of the new run.
         kinds = ("frames", *SEGMENTS, COARSE)
@@ -303,6 +314,15 @@ def check_free(directory: str | Path) -> Path:
     if not writable(existing):
         raise InputError(f"no permission to write to {existing}; choose another --directory")
     return directory
+
+
+def _unbegun(path: Path) -> bool:
+    """Whether a process was killed before it had said anything of its run."""
+    with contextlib.suppress(sqlite3.Error):
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+            return database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    return False
 
 
 def writable(directory: Path) -> bool:

@@ -282,6 +282,29 @@ def test_no_changed_row_of_the_database_is_taken_for_what_was_written(writer, ta
                 read(reader)
 
 
+def test_what_was_killed_before_it_said_anything_is_no_run(tmp_path, monkeypatch):
+    def killed(database, said):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_begin", killed)
+        store.create(tmp_path, {}, SPACE)
+    assert (tmp_path / store.DATABASE).exists()
+    with pytest.raises(InputError, match="not a complete run"):
+        stored.open_run(tmp_path)
+    store.create(tmp_path, {"members": 3}, SPACE).close()
+    with contextlib.closing(stored.open_run(tmp_path)) as reader:
+        assert reader.status().members == 3
+
+
+def test_a_run_begins_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="cannot write to"):
+        patch.setattr(store.ledger, "TABLE", "CREATE TABLE nonsense")
+        store.create(tmp_path, {}, SPACE)
+    # Neither tables nor the lock are left behind.
+    store.create(tmp_path, {}, SPACE).close()
+
+
 def test_readers_cannot_write(reader):
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader._database.execute("DELETE FROM meta")
