@@ -13,7 +13,7 @@ from swarmjax.errors import one_line
 from swarmjax.naming import Named
 
 # A checkpoint is not made before so many times as long as the last one took have passed.
-_RARE = 40
+_RARE = 80
 
 Make = Callable[[], tuple[Named, dict[str, Any]]]
 

@@ -73,7 +73,7 @@ def test_nobody_waits_and_the_next_is_rarer_the_longer_one_takes(writer, keep, m
     time.sleep(0.1)
     go.set()
     keeper._collect(wait=True)
-    # It took a tenth of a second: for four seconds there is none.
+    # It took a tenth of a second: for eight seconds there is none.
     keeper.after(3, pytest.fail)
 
 
