@@ -319,7 +319,9 @@ def check_free(directory: str | Path) -> Path:
 def _unbegun(path: Path) -> bool:
     """Whether a process was killed before it had said anything of its run."""
     with contextlib.suppress(sqlite3.Error):
-        address = f"{path.resolve().as_uri()}?mode=ro"
+        # So that a look leaves no files behind: what was committed is in no log, if there is none.
+        logged = path.with_name(f"{DATABASE}-wal").exists()
+        address = f"{path.resolve().as_uri()}?{'mode=ro' if logged else 'immutable=1'}"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
             return database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
     return False
