@@ -60,8 +60,22 @@ class Reader:
         wanted = [r for r in self.rounds() if r >= since]
         if not wanted:
             raise InputError(f"{self.directory} has no finished round from {since} on yet")
-        paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
-        return pa.concat_tables([_rows(path) for path in paths])
+        return pa.concat_tables([_rows(self._frame(r)) for r in wanted])
+
+    def round(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Rows of all members in one stored round, with all columns or some.
+
+        Raises:
+            InputError: it is not stored, or damaged.
+        """
+        try:
+            return _rows(self._frame(number), columns)
+        except FileNotFoundError:
+            raise InputError(f"{self.directory} does not hold round {number}") from None
+
+    def columns(self, number: int) -> list[str]:
+        """Names of the columns of a stored round."""
+        return pq.read_schema(self._frame(number)).names
 
     def rows(self, kind: str, since: int = 0, members: Sequence[int] | None = None) -> pa.Table:
         """What rounds >= `since` showed beside their Frames, of all members or some.
@@ -128,6 +142,12 @@ class Reader:
         for round, blob in self._database.execute(asked, (since,)):
             yield round, ipc.from_bytes(blob, most_rows=MOST_MEMBERS)
 
+    def plan(self, number: int) -> pa.Table | None:
+        """The stored Plan of one round, None without."""
+        asked = "SELECT arrow FROM plans WHERE round = ?"
+        found = self._database.execute(asked, (number,)).fetchone()
+        return ipc.from_bytes(found[0], most_rows=MOST_MEMBERS) if found else None
+
     def events(self, since: int = 0) -> list[Event]:
         """Events whose id is greater than `since`, in order."""
         rows = self._database.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (since,))
@@ -184,8 +204,7 @@ class Reader:
         if not last:
             nobody = np.zeros(0, int)
             return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
-        path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
-        columns = _rows(path, ["birth", "alive"])
+        columns = _rows(self._frame(last[0]), ["birth", "alive"])
         birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
         nodes = int(self.config.get("nodes", 0))
         return Scene(self.space, dials, known["resizes"], birth, alive, nodes)
@@ -206,6 +225,9 @@ class Reader:
     def close(self) -> None:
         """Closes the database."""
         self._database.close()
+
+    def _frame(self, number: int) -> Path:
+        return self.directory / "frames" / f"r{number:06d}.parquet"
 
     def _meta(self, key: str) -> Any:
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

@@ -26,8 +26,9 @@ from viz import (
     trajectories,
     words,
 )
+from viz.history import History
+from viz.reading import split_rounds
 from viz.selection import Selection, inside, nearest
-from viz.source import History, split_rounds
 
 hv.extension("bokeh")
 LOOKS = [theme.LIGHT, theme.DARK]

@@ -32,7 +32,7 @@ from viz import (
     theme,
 )
 from viz.history import History
-from viz.source import split_rounds
+from viz.reading import split_rounds
 
 hv.extension("bokeh")
 HOSTILE = "<img src=x onerror=alert(1)> $$x$$"

@@ -103,15 +103,22 @@ def pick(history: History, rows: str, y: float) -> int | None:
 def deaths(history: History) -> np.ndarray:
     """Rounds (as positions) and members `[D, 2]` at which a network was first seen dead."""
     alive = history.column("alive")
-    before = np.concatenate([np.ones_like(alive[:1]), alive[:-1]])
-    return np.argwhere(before & ~alive)
+
+    def died(r: int) -> np.ndarray:
+        return np.flatnonzero(~alive[r] & alive[r - 1] if r else ~alive[r])
+
+    return history.places("deaths", died)
 
 
 def alarms(history: History) -> np.ndarray:
     """Rounds (as positions) and members `[A, 2]` at which a living one raised an alarm anew."""
-    raised = (history.column("alarm") != 0) & history.column("alive")
-    before = np.concatenate([np.zeros_like(raised[:1]), raised[:-1]])
-    return np.argwhere(raised & ~before)
+    alarm, alive = history.column("alarm"), history.column("alive")
+
+    def raised(r: int) -> np.ndarray:
+        now = (alarm[r] != 0) & alive[r]
+        return np.flatnonzero(now & ~((alarm[r - 1] != 0) & alive[r - 1]) if r else now)
+
+    return history.places("alarms", raised)
 
 
 def _style() -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from swarmjax.space import Choice, Space
 from swarmjax.types import Genome
 
-Columns = dict[str, np.ndarray]
+Columns = Mapping[str, np.ndarray]
 
 
 class Growing:
@@ -22,6 +22,7 @@ class Growing:
     def __init__(self):
         self._lock = threading.RLock()
         self._held: dict[Hashable, tuple[np.ndarray, int]] = {}
+        self._places: dict[Hashable, tuple[np.ndarray, int]] = {}
 
     def rows(
         self, key: Hashable, frames: Sequence[Columns], make: Callable[[Columns], np.ndarray]
@@ -29,25 +30,40 @@ class Growing:
         """`make` of each of the `frames`, stacked; `key` stands for what `make` does."""
         with self._lock:
             held, filled = self._held.get(key, (None, 0))
-            if filled < len(frames):
-                fresh = np.stack([np.asarray(make(frame)) for frame in frames[filled:]])
-                held = _append(held, filled, fresh)
-                self._held[key] = held, len(frames)
+            for number in range(filled, len(frames)):
+                row = np.asarray(make(frames[number]))
+                held = _with_room(held, number, row, len(frames))
+                held[number] = row
             assert held is not None
+            self._held[key] = held, max(filled, len(frames))
             return held[: len(frames)]
 
+    def places(
+        self, key: Hashable, rounds: int, find: Callable[[int], Iterable[int]]
+    ) -> np.ndarray:
+        """The members that `find` gives for each of so many rounds: `[K, 2]` round and member.
 
-def _append(held: np.ndarray | None, filled: int, fresh: np.ndarray) -> np.ndarray:
-    """The rows with `fresh` behind the first `filled`; what was handed out before stays."""
+        Rounds stand as their positions; `key` stands for what `find` does.
+        """
+        with self._lock:
+            held, filled = self._places.get(key, (np.empty((0, 2), np.int64), 0))
+            found = [(np.asarray(find(r), np.int64), r) for r in range(filled, rounds)]
+            fresh = [np.stack([np.full(len(each), r), each], axis=1) for each, r in found]
+            held = np.concatenate([held, *fresh])
+            self._places[key] = held, max(filled, rounds)
+            return held[: np.searchsorted(held[:, 0], rounds)]
+
+
+def _with_room(held: np.ndarray | None, filled: int, row: np.ndarray, wanted: int) -> np.ndarray:
+    """The first rows and room for one more; what was handed out before stays as it is."""
     if held is None:
-        return fresh
-    needed, kind = filled + len(fresh), np.result_type(held, fresh)
-    if needed > len(held) or kind != held.dtype:
-        grown = np.empty((max(needed, 2 * len(held)), *held.shape[1:]), kind)
-        grown[:filled] = held[:filled]
-        held = grown
-    held[filled:needed] = fresh
-    return held
+        return np.empty((wanted, *row.shape), row.dtype)
+    kind = np.result_type(held, row)
+    if filled < len(held) and kind == held.dtype:
+        return held
+    grown = np.empty((max(wanted, 2 * len(held)), *held.shape[1:]), kind)
+    grown[:filled] = held[:filled]
+    return grown
 
 
 class History:
@@ -89,6 +105,13 @@ class History:
     def each(self, key: Hashable, make: Callable[[Columns], np.ndarray]) -> np.ndarray:
         """What `make` gives for every round, stacked; `key` stands for what `make` does."""
         return self.growing.rows(key, self.frames, make)
+
+    def places(self, key: Hashable, find: Callable[[int], Iterable[int]]) -> np.ndarray:
+        """Rounds (as positions) and members `[K, 2]` that `find` gives round by round, each once.
+
+        `key` stands for what `find` does.
+        """
+        return self.growing.places(key, len(self.frames), find)
 
     def last(self, name: str) -> np.ndarray:
         """One column of the latest round, `[N]`."""

@@ -62,12 +62,12 @@ def _what(frame: dict[str, np.ndarray], member: int, crossed: bool, copied: bool
 def ancestors(history: History, member: int) -> np.ndarray:
     """Slot `[R]` in which the network of `member`, or its ancestor, lived; -1 before its birth."""
     path = np.full(len(history.rounds), -1)
-    slot = member
+    fresh, parent, slot = history.column("fresh"), history.column("parent"), member
     for r in range(len(path) - 1, -1, -1):
         path[r] = slot
-        if history.frames[r]["fresh"][slot]:
+        if fresh[r, slot]:
             break
-        slot = int(history.frames[r]["parent"][slot])
+        slot = int(parent[r, slot])
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import holoviews as hv
+import numba
 import numpy as np
 from holoviews.operation.datashader import rasterize
 
@@ -27,7 +28,7 @@ def image(
     if cells(history) <= MAX_CELLS:
         window = None
     left, bottom, right, top = _cells_in(history, window)
-    within = (history.rounds >= left) & (history.rounds <= right)
+    within = slice(*np.searchsorted(history.rounds, (left, right + 1)))
     grid = metrics.scaled_column(history, metric)[within]
     found = blocks(grid, history.rounds[within], (left, right), sequence[bottom : top + 1])
     bounds = (left - 0.5, bottom - 0.5, right + 0.5, top + 0.5)
@@ -75,11 +76,27 @@ def blocks(
     """
     span = ends[1] - ends[0] + 1
     wide, high = min(span, BLOCKS[0]), min(len(sequence), BLOCKS[1])
+    columns, rows = (rounds - ends[0]) * wide // span, np.arange(len(sequence))
+    sums, counts = np.zeros((wide, high)), np.zeros((wide, high), np.int64)
+    # A block holds the rows from the place of its own first one on.
     starts = np.arange(high) * len(sequence) // high
-    sums, counts = np.zeros((wide, high)), np.zeros((wide, high))
-    for values, column in zip(grid, (rounds - ends[0]) * wide // span, strict=True):
-        row = values[sequence]
-        known = np.isfinite(row)
-        sums[column] += np.add.reduceat(np.where(known, row, 0), starts)
-        counts[column] += np.add.reduceat(known.astype(np.float32), starts)
+    _add(grid, sequence, columns, np.searchsorted(starts, rows, "right") - 1, sums, counts)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+@numba.njit(nogil=True)
+def _add(
+    grid: np.ndarray,
+    sequence: np.ndarray,
+    columns: np.ndarray,
+    blocks: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Adds every known value to the sum of its block, and counts it there."""
+    for r in range(len(grid)):
+        for i in range(len(sequence)):
+            value = grid[r, sequence[i]]
+            if np.isfinite(value):
+                sums[columns[r], blocks[i]] += value
+                counts[columns[r], blocks[i]] += 1

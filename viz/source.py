@@ -6,18 +6,18 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from swarmjax.ledger import STEERABLE, Entry
 from swarmjax.store import Event, Status
 from swarmjax.stored import Reader, open_run
 from swarmjax.types import InputError
 from viz.history import Columns, History
+from viz.reading import Stored
 
 SILENCE = 30.0
 # More than these are not kept; the database has them all.
@@ -70,6 +70,8 @@ class Feed:
         self._derive = derive
         self._stop = threading.Event()
         self._refused: dict[int, str] = {}
+        # The latest round, as it is kept once another follows it.
+        self._last: list[Stored] = []
         self.snapshot = Snapshot(0, None, None, "waiting", "")
 
     @property
@@ -132,17 +134,19 @@ class Feed:
     def _extend(self, history: History | None) -> History | None:
         """The history with the stored rounds that it lacks; itself when there are none."""
         since = 1 + max(int(history.rounds[-1]) if history else -1, *self._refused, -1)
-        if not any(number >= since for number in self._reader.rounds()):
-            return history
-        frames = list(history.frames) if history else []
-        for frame in read_rounds(self._reader, since):
-            problem = _problem(frame, frames[0] if frames else None)
-            if problem:
-                self._refused[int(frame["round"][0])] = problem
+        frames: list[Columns] = [*history.frames[:-1], *self._last] if history else []
+        fresh = []
+        for number in [number for number in self._reader.rounds() if number >= since]:
+            frame = Stored(self._reader, number)
+            if problem := frame.problem(frames[0] if frames else None):
+                self._refused[number] = problem
             else:
                 frames.append(frame)
-        if not frames:
+                fresh.append(frame)
+        if not fresh:
             return history
+        # Of the latest round much is shown; of the others, few columns.
+        self._last, frames[-1] = fresh[-1:], fresh[-1].whole()
         latest = described(self._reader, frames[-1])
         growing = history.growing if history else None
         return History(self._reader.space, tuple(frames), latest, growing)
@@ -156,28 +160,13 @@ def read(directory: str | Path) -> History:
     """
     with contextlib.closing(open_run(directory)) as reader:
         frames: list[Columns] = []
-        for frame in read_rounds(reader, 0):
-            if not _problem(frame, frames[0] if frames else None):
-                frames.append(frame)
+        for number in reader.rounds():
+            frame = Stored(reader, number)
+            if not frame.problem(frames[0] if frames else None):
+                frames.append(frame.whole())
         if not frames:
             raise InputError(f"{directory} has no round that can be shown; look at its events")
         return History(reader.space, tuple(frames), described(reader, frames[-1]))
-
-
-def read_rounds(reader: Reader, since: int) -> Iterator[Columns]:
-    """The arrays of each stored round >= `since`, with the slot of the second parent as `mate`."""
-    plans = dict(reader.plans(since))
-    for frame in split_rounds(reader.frames(since)):
-        yield frame | {"mate": _mates(plans.get(int(frame["round"][0])), frame["member"])}
-
-
-def _mates(plan: pa.Table | None, member: np.ndarray) -> np.ndarray:
-    """The second parent of each member, itself where it has none."""
-    if plan is None or plan.num_rows != len(member) or "mate" not in plan.column_names:
-        return member
-    mate, operator = plan["mate"].to_numpy(), plan["operator"].to_numpy()
-    known = (operator != 0) & (mate >= 0) & (mate < len(member))
-    return np.where(known, mate, member)
 
 
 def described(reader: Reader, frame: Columns) -> np.ndarray | None:
@@ -199,33 +188,6 @@ def judge(status: Status | None, has_rounds: bool, now: float) -> tuple[str, str
     if status.state == "running" and not has_rounds:
         return "waiting", ""
     return status.state, ""
-
-
-def split_rounds(table: pa.Table) -> Iterator[Columns]:
-    """The arrays of each round of a frame table, ascending by round and then member."""
-    columns = {name: _array(table[name]) for name in table.column_names}
-    order = np.lexsort((columns["member"], columns["round"]))
-    starts = np.flatnonzero(np.diff(columns["round"][order])) + 1
-    for rows in np.split(order, starts):
-        yield {name: values[rows] for name, values in columns.items()}
-
-
-def _array(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.to_numpy()
-
-
-def _problem(frame: Columns, first: Columns | None) -> str:
-    """Why a round cannot stand beside the first one; empty when it can."""
-    members = len(frame["member"])
-    if (frame["member"] != np.arange(members)).any():
-        return "its members are not numbered 0 to N - 1"
-    if ((frame["parent"] < 0) | (frame["parent"] >= members)).any():
-        return "it names parents that are no members"
-    if first is not None and (members != len(first["member"]) or set(frame) != set(first)):
-        return "its members or columns differ from the first round's"
-    return ""
 
 
 def _status(reader: Reader) -> Status | None:
