@@ -97,9 +97,10 @@ def _redrawn(page: Visit, act: Callable[[], None]) -> float:
 
 def _sort(page: Visit, number: int) -> None:
     page.page.get_by_label("Rows").click()
-    page.page.get_by_role("option").nth(1 + number % 2).click()
+    items = page.page.locator(".MuiMenuItem-root")
+    items.nth(1 + number % 2).click()
     # The menu fades, and until it is gone it takes all clicks.
-    page.page.get_by_role("option").first.wait_for(state="detached")
+    items.first.wait_for(state="detached")
 
 
 def _zoom(page: Visit) -> None:
