@@ -11,7 +11,7 @@ import pandas as pd
 
 from viz import metrics, spending
 from viz.courses import shown
-from viz.history import History
+from viz.history import Columns, History
 from viz.margins import room, spaced
 from viz.theme import LIGHT, LINES, Look, figure, letters, mixed, pick_colors, styled
 
@@ -51,7 +51,7 @@ def _indices(which: np.ndarray) -> list[int]:
     return np.flatnonzero(which).tolist()
 
 
-def _what(frame: dict[str, np.ndarray], member: int, crossed: bool, copied: bool) -> str:
+def _what(frame: Columns, member: int, crossed: bool, copied: bool) -> str:
     if not frame["alive"][member]:
         return "death"
     if frame["fresh"][member]:
