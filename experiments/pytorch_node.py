@@ -30,18 +30,19 @@ def main() -> None:
     swarm.add_argument("--directory", type=Path)
     swarm.add_argument("--nodes", type=int, default=4)
     swarm.add_argument("--budget", type=int, default=8_000)
+    swarm.add_argument("--resume", action="store_true", help="go on with the run in the directory")
     node = commands.add_parser("node", help="one PyTorch network, on the CPU")
     node.add_argument("--name", required=True)
     node.add_argument("--width", type=int, default=32, choices=(16, 32, 64))
     node.add_argument("--spool", type=Path, help="file for what is not sent yet")
     given = parser.parse_args()
     if given.command == "swarm":
-        run_swarm(given.directory, given.nodes, given.budget)
+        run_swarm(given.directory, given.nodes, given.budget, given.resume)
     else:
         Trainer(given.width).join(given.name, given.spool or Path(f"{given.name}.spool"))
 
 
-def run_swarm(directory: Path | None, nodes: int, budget: int) -> None:
+def run_swarm(directory: Path | None, nodes: int, budget: int, resume: bool = False) -> None:
     """Members in this process, which waits for its nodes; the bus is that of the environment."""
     import swarmjax as sj
 
@@ -53,6 +54,7 @@ def run_swarm(directory: Path | None, nodes: int, budget: int) -> None:
         ),
         policy=sj.chain(sj.softmax(), sj.exploit(), sj.perturb()), members=12 + nodes,
         nodes=nodes, swarm=SWARM, budget=budget, directory=directory, display=sj.Terminal(),
+        resume=resume,
     )  # fmt: skip
 
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from paper.benchmark import benchmark
 from paper.layouts import layouts
 from paper.measure import Row
-from paper.searches import breeding, versus
-from paper.variants import ABLATED, ALLOCATORS, DIVERSE
+from paper.searches import breeding, diversity, versus
+from paper.variants import ABLATED, ALLOCATORS
 
 ROWS: dict[str, Row] = {
     "links": versus("links", "swarm", ("pbt", *ABLATED)),
     "allocators": versus("allocators", "swarm", ALLOCATORS),
-    "diversity": versus("diversity", "swarm", DIVERSE),
+    "diversity": diversity(),
     "breeding": breeding(),
     "layouts": layouts(),
 }

@@ -11,14 +11,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from paper import peers_rows
 from paper.benchmark import benchmark
 from paper.measure import Row
-from paper.peers_rows import rows
+
+ROWS: dict[str, Row] = peers_rows.rows()
 
 
-def main(arguments: Sequence[str] | None = None, some: Mapping[str, Row] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, rows: Mapping[str, Row] = ROWS) -> int:
     """The benchmark's command; the process's exit code."""
-    return benchmark("peers", rows() if some is None else some, arguments)
+    return benchmark("peers", rows, arguments)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from paper.benchmark import benchmark
 from paper.measure import Row
-from paper.scaling import policies, rounds, telemetry_bytes
+from paper.scaling import policies, rounds, similarity, telemetry_bytes
 
 ROWS: dict[str, Row] = {
     "rounds": rounds(),
     "policies": policies(),
     "telemetry": telemetry_bytes(),
+    "similarity": similarity(),
 }
 
 

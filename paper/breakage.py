@@ -84,7 +84,9 @@ def disk() -> Row:
             "disk-older-intact": filling.intact,
             "disk-later": held is not None and held.round == rounds,
         }
-        return {name: float(value) for name, value in values.items()}, {"notes": filling.notes}
+        # Where the small disk was is of no interest to anybody else.
+        notes = [(round, text.replace(f"{place}/run", "RUN")) for round, text in filling.notes]
+        return {name: float(value) for name, value in values.items()}, {"notes": notes}
 
     return Row(targets, measure)
 

@@ -24,7 +24,8 @@ def make(measured: Iterable[facts.Measured], folder: Path) -> Path:
     rows = list(measured)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = drawings.draw(rows, folder / "figures")
-    write_json(folder / "facts.json", facts.gather(rows) | {"figures": drawn})
+    told = facts.gather(rows, facts.promised()) | {"figures": drawn}
+    write_json(folder / "facts.json", told)
     for path in TEXT.iterdir():
         shutil.copy(path, folder)
     pdf = folder / "paper.pdf"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from paper import figures
+from paper import figures, peers_figures, peers_tables
 from paper.facts import Measured
 from paper.figures import COLOURS
 from paper.measure import median, progress
@@ -39,7 +39,7 @@ def speed(raw: list[dict[str, Any]], axis: Any) -> None:
     axis.axhline(1.0, color="black", linewidth=0.8)
     axis.set_xticks([i + 0.2 for i in range(len(raw))], names, rotation=45, ha="right")
     axis.set_xlabel("members x width")
-    axis.set_ylabel("times faster than a scan per member")
+    axis.set_ylabel("times as fast as a scan")
     axis.legend(frameon=False)
 
 
@@ -118,11 +118,35 @@ def _lcbench(found: Mapping[tuple[str, str], Any], folder: Path, name: str) -> N
     figures.regrets({f"OpenML task {task}": t for task, t in tasks.items()}, BUDGET, False, folder)
 
 
+def _crossover(found: Mapping[tuple[str, str], Any], folder: Path, name: str) -> None:
+    swept = {
+        label: {int(x): peers_tables.trials_of(case) for x, case in found["peers", row].items()}
+        for row, (label, _) in peers_tables.SWEPT.items()
+        if ("peers", row) in found
+    }
+    if not swept:
+        raise KeyError("peers")
+    peers_figures.crossover(swept, folder)
+
+
+def _races(found: Mapping[tuple[str, str], Any], folder: Path, name: str) -> None:
+    rows = {row: raw for (bench, row), raw in found.items() if row.startswith("target-")}
+    if not rows:
+        raise KeyError("target")
+    tasks = {
+        row.removeprefix("target-"): (raw["target"], peers_tables.trials_of(raw))
+        for row, raw in rows.items()
+    }
+    peers_figures.races(tasks, folder)
+
+
 _FIGURES: dict[str, Callable[..., None]] = {
     "speed": _engine,
     "search": _search,
     "lcbench": _lcbench,
     "scaling": _scaling,
+    "peers-crossover": _crossover,
+    "peers-races": _races,
 }
 
 

@@ -46,6 +46,7 @@ def python_of(
     name: str,
     requirements: Mapping[str, Sequence[str]] = REQUIREMENTS,
     root: Path | None = None,
+    make: bool = True,
 ) -> Path:
     """The interpreter of an environment, which is made first where it is not there whole.
 
@@ -53,13 +54,18 @@ def python_of(
         name: of the environment.
         requirements: of all environments.
         root: where environments lie; None for the cache directory.
+        make: whether one that is not there is made, which takes minutes.
 
     Raises:
-        NoEnvironment: it cannot be made.
+        NoEnvironment: it cannot be made, or is not there and not to be made.
     """
     wanted, folder = requirements[name], _folder(name, requirements, root)
     python = folder / "bin" / "python"
     if not (folder / "versions.json").exists():
+        if not make:
+            raise NoEnvironment(
+                f"environment {name} is not installed: python -m paper.environments {name}"
+            )
         progress(f"environment {name}: installing {', '.join(wanted)}")
         with _told(name):
             # What was cut off is not mended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from paper import (
     known,
     lcbench_searches,
     mixed,
+    peers_tables,
     search,
     searches,
     throughput,
@@ -20,6 +22,12 @@ from paper import (
 )
 from paper.measure import progress
 from swarmjax import presets
+
+# As in `bench_NAME`.
+BENCHES = (
+    "engine", "search", "ablations", "scaling", "telemetry", "faults", "dashboard", "islands",
+    "peers",
+)  # fmt: skip
 
 
 class Measured(NamedTuple):
@@ -47,7 +55,9 @@ def read(folder: Path) -> list[Measured]:
         held = _load(path)
         for row, record in held.get("rows", {}).items():
             bench = path.stem.split("-")[0]
-            found = Measured(bench, row, held["machine"], held["quick"], record)
+            # A row that was measured alone, later, tells of its own machine and commit.
+            machine = record.get("machine", held["machine"])
+            found = Measured(bench, row, machine, held["quick"], record)
             before = latest.get((bench, row))
             # What could not be measured does not hide what could be before.
             known = before is not None and before.record["raw"] is not None
@@ -58,18 +68,31 @@ def read(folder: Path) -> list[Measured]:
     return list(latest.values())
 
 
-def gather(measured: Iterable[Measured]) -> dict[str, Any]:
-    """What the text reads: bars, tables of gains, settings, and where each was measured."""
+def promised() -> set[str]:
+    """Names of the bars of all benchmarks."""
+    rows = [importlib.import_module(f"paper.bench_{name}").ROWS.values() for name in BENCHES]
+    return {name for some in rows for row in some for name in row.targets(False)}
+
+
+def gather(measured: Iterable[Measured], promised: Iterable[str] = ()) -> dict[str, Any]:
+    """What the text reads: bars, tables of gains, settings, and where each was measured.
+
+    Args:
+        measured: rows of benchmarks.
+        promised: bars that count as not measured where no row has them.
+    """
     rows = list(measured)
+    promised = {*promised, *(bar["name"] for m in rows for bar in m.record["bars"])}
     bars = [{"bench": m.bench, "row": m.row, **bar} for m in rows for bar in m.record["bars"]]
     return {
-        "quick": any(m.quick for m in rows),
+        "quick": sorted(f"{m.bench}/{m.row}" for m in rows if m.quick),
         "bars": {bar["name"]: bar for bar in bars},
         "met": sorted(bar["name"] for bar in bars if bar["met"]),
         "missed": sorted(b["name"] for b in bars if not b["met"] and b["value"] is not None),
-        "unmeasured": sorted(bar["name"] for bar in bars if bar["value"] is None),
+        "unmeasured": sorted(promised - {b["name"] for b in bars if b["value"] is not None}),
         "rows": {f"{m.bench}/{m.row}": _provenance(m) for m in rows},
         "raw": {f"{m.bench}/{m.row}": _tables(m.record["raw"]) for m in rows},
+        "reached": {m.row: peers_tables.reached(m.record["raw"]) for m in rows if _raced(m)},
         "settings": settings(),
     }
 
@@ -91,8 +114,15 @@ def settings() -> dict[str, Any]:
         "whole_members": whole_data.MEMBERS,
         "devices": uneven.DEVICES,
         "votes": search.VOTES,
+        "peers": peers_tables.setups(),
         "policies": {name: sj.preset(name).name for name in presets.PRESETS},
     }
+
+
+def _raced(measured: Measured) -> bool:
+    """Whether it tells who reached a target by when."""
+    raw = measured.record["raw"]
+    return isinstance(raw, Mapping) and {"target", "trials"} <= set(raw)
 
 
 def _provenance(measured: Measured) -> dict[str, Any]:

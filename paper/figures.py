@@ -42,7 +42,7 @@ def regrets(
         quick: told in the title and the files' names.
         folder: of the files; where results are kept unless given.
     """
-    figure, axes = _grid(len(tasks), 3.6 * len(tasks), 8)
+    figure, axes = _grid(len(tasks), 2.8 * len(tasks), 7)
     for column, (title, told) in enumerate(tasks.items()):
         axes[0, column].set_title(title)
         _regret_curves(axes[0, column], told["regret_curve"], budget)

@@ -2,7 +2,8 @@
 
 Messages are made by Hypothesis: random bytes, random MessagePack, records with any value in any
 field, and sound records and tables of windows with bytes changed, left out or doubled. A process
-of its own decodes each as a record and as a directive, and keeps them in an inbox. Crashed is a
+of its own decodes each as a record, as a directive and as a bulletin, whose tables are looked into,
+and keeps the records in an inbox. Crashed is a
 process that died or raised anything but the refusal; uncounted is a message that was neither kept,
 nor a repetition, nor refused with a reason.
 """
@@ -16,9 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from paper import stream_worker
 from paper.measure import Row, at_least, at_most, need, progress
 from paper.workers import Worker, WorkerError, serve
-from swarmjax import clock, directives, records, windows
+from swarmjax import bulletins, clock, directives, ipc, records, telemetry, vetted, windows
 from swarmjax.errors import InputError
 from swarmjax.inbox import Inbox
 
@@ -89,9 +94,9 @@ def messages() -> Any:
     import msgspec
     from hypothesis import strategies as st
 
-    good = sound()
+    good = sound() + told()
     plain = [msgspec.msgpack.decode(blob) for blob in good]
-    windowed = next(record for record in plain if "table" in record)
+    tabled = [record for record in plain if "table" in record]
     values = _values()
 
     @st.composite
@@ -101,8 +106,10 @@ def messages() -> Any:
             record | {draw(st.sampled_from(sorted(record))): draw(values)}
         )
 
-    tables = _damaged(st.just(windowed["table"])).map(
-        lambda table: msgspec.msgpack.encode(windowed | {"table": table})
+    tables = st.sampled_from(tabled).flatmap(
+        lambda record: _damaged(st.just(record["table"])).map(
+            lambda table: msgspec.msgpack.encode(record | {"table": table})
+        )
     )
     return st.one_of(
         st.binary(max_size=300), values.map(msgspec.msgpack.encode), changed(), tables,
@@ -165,11 +172,38 @@ def prepare() -> Callable[[int], dict[str, int]]:
     return round
 
 
+def bulletin(blob: bytes) -> None:
+    """Decodes what a controller tells, with its table; raises InputError if that is refused."""
+    record = bulletins.decode_bulletin(blob)
+    if isinstance(record, bulletins.Rows):
+        vetted.checked(record)
+
+
+def told() -> list[bytes]:
+    """A bulletin of each kind and table, as bytes."""
+    at = clock.stamp(clock.Reading(1_700_000_000 * 10**9, 5), None)
+    used: dict[str, float] = {"cpu": 0.5, "memory": 0.5, "gpu": 0.5, "gpu_memory": 0.5}
+    own = np.arange(3, dtype=np.int32)
+    frame = dict.fromkeys(("member", "birth", "steps", "step"), own)
+    tables: dict[Any, pa.Table] = {
+        "frame": ipc.table(frame | {"round": own * 0 + 1, "alive": own > 0}),
+        "windows": stream_worker.windows(np.random.default_rng(0), 1, 3),
+        "usage": telemetry.usage_table(1, 0.5, used, at),
+    }
+    made = [
+        bulletins.About(follower=1, key="status", value=b"{}"),
+        bulletins.Said(follower=1, id=1, time=0.5, round=1, kind="note", member=None, text="x"),
+        *(bulletins.Rows(follower=1, kind=kind, round=1, part=0, parts=1, table=ipc.to_bytes(rows))
+          for kind, rows in tables.items()),
+    ]  # fmt: skip
+    return [bulletins.encode(record) for record in made]
+
+
 def sort_out(inbox: Inbox, some: list[bytes]) -> dict[str, int]:
     """What became of messages: kept, repeated, refused, and what raised something else."""
     raised = 0
     for blob in some:
-        for decode in (records.decode_up, directives.decode_down):
+        for decode in (records.decode_up, directives.decode_down, bulletin):
             try:
                 decode(blob)
             except InputError as error:

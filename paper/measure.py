@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from swarmjax import resources
+
 ROOT = Path(__file__).parents[1]
 
 # Above this many busy processes a figure says more about the neighbours than about the code.
@@ -162,12 +164,16 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
+def patience() -> float:
+    """How many times longer than on an idle machine something may take before it is ended."""
+    return max(1.0, load() / resources.cores())
+
+
 def machine_facts() -> dict[str, Any]:
     """What a reader needs to know about where and on what figures were measured."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _cpu_model(),
-        "cores": cores,
+        "cores": resources.cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpu": _gpus(),
         "system": platform.platform(),

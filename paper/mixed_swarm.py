@@ -3,7 +3,9 @@
 The run and the nodes are those of `experiments.pytorch_node`, each a process. Counted is from what
 the run has stored: whether nodes took the steps that Plans granted, how often one started from the
 weights of another, whether they ended when the run was over, and whether the dashboard's feed shows
-them beside the others.
+them beside the others. Whether the policy lets a node start from another one of its architecture is
+chance, with sixteen members and three such nodes: so a person asks for it once, too, by a directive
+that the policy's Plans carry, and the raw figures tell both apart.
 """
 
 from __future__ import annotations
@@ -13,15 +15,21 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from paper.brokers import RabbitMQ
 from paper.measure import ROOT, Row, at_least, at_most, need, progress
+from swarmjax import ledger
+from swarmjax.errors import InputError
 from swarmjax.inbox import Inbox
 from swarmjax.records import Report
+from swarmjax.steering import Clone, Member
+from swarmjax.store import DATABASE
 from swarmjax.stored import open_run
 
 _WIDTHS = (32, 32, 32, 64)
@@ -60,15 +68,18 @@ def _train(url: str, folder: Path, budget: int) -> list[int]:
          str(folder / f"torch-{i}.spool")]
         for i, width in enumerate(_WIDTHS)
     ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
+    # The broker has a folder called `log` there.
+    said = folder / "said"
+    with said.open("wb") as log:
         started = [
             subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
             for command in (swarm, *nodes)
         ]
         try:
             run, *others = started
+            _ask_for_a_copy(folder / "run", run)
             if run.wait(_HOUR):
-                raise RuntimeError(f"the swarm failed: {(folder / 'log').read_text()[-1000:]}")
+                raise RuntimeError(f"the swarm failed: {said.read_text()[-1000:]}")
             return [node.wait(120) for node in others]
         finally:
             for process in started:
@@ -76,11 +87,35 @@ def _train(url: str, folder: Path, budget: int) -> list[int]:
                 process.wait()
 
 
+def _ask_for_a_copy(directory: Path, run: subprocess.Popen[bytes]) -> None:
+    """Asks that the worse of two nodes of one size starts from the better, once both trained."""
+    while run.poll() is None:
+        time.sleep(0.2)
+        # The run may not have begun, or be over.
+        with contextlib.suppress(InputError), contextlib.closing(open_run(directory)) as reader:
+            if reader.rounds()[1:]:
+                pair = copied(reader.round(reader.rounds()[-1]))
+                ledger.queue(directory / DATABASE, "bench", [pair])
+                return
+
+
+def copied(rows: pa.Table) -> Clone:
+    """The directive, from the rows of a round; raises InputError as long as there is no pair."""
+    nodes = rows.to_pandas()[-len(_WIDTHS) :].sort_values("valid_accuracy")
+    alike = nodes[nodes.parameters == nodes.parameters.mode()[0]]
+    if len(alike) < 2 or not np.isfinite(alike.valid_accuracy).all():
+        raise InputError("no two nodes of one size have scores yet")
+    worst, best = (Member(int(row.member), int(row.birth)) for row in
+                   (alike.iloc[0], alike.iloc[-1]))  # fmt: skip
+    return Clone(best, worst)
+
+
 def counted(directory: Path) -> tuple[dict[str, float], Any]:
     """What became of the nodes of a run."""
     with contextlib.closing(open_run(directory)) as reader:
         rows = reader.frames().to_pandas()
         granted = sum(plan["steps"].to_numpy()[-len(_WIDTHS) :].sum() for _, plan in reader.plans())
+        asked = [entry for entry in reader.directives() if entry.state == "applied"]
     with contextlib.closing(Inbox(directory / "inbox.db")) as inbox:
         reports = [record for _, record in inbox.records() if isinstance(record, Report)]
         refused = inbox.reasons()
@@ -94,10 +129,18 @@ def counted(directory: Path) -> tuple[dict[str, float], Any]:
     raw = {
         "granted": int(granted), "taken": taken, "steps_in_frames": int(shown.steps.sum()),
         "rounds": int(rows["round"].max()), "reports": len(reports), "refused": refused,
+        "exploits_asked_for": len(asked), "exploits_in_rounds": _copies(shown),
         "steps_of_nodes": [int(shown[shown.member == m].steps.sum()) for m in set(shown.member)],
         "valid_accuracy": float(np.nanmax(shown.valid_accuracy)),
     }  # fmt: skip
     return values, raw
+
+
+def _copies(rows: Any) -> list[int]:
+    """Rounds in which a node began with the weights of another node."""
+    first = int(rows.member.min())
+    known = rows[(rows.parent != rows.member) & (rows.parent >= first)]
+    return sorted(set(known["round"].tolist()))
 
 
 def _in_graph(directory: Path) -> int:

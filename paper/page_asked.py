@@ -17,8 +17,10 @@ from swarmjax import ledger, steering, store, stored
 
 MEMBERS = 16
 BUDGET = 400_000
-# So many at a time, and seconds between them.
-AT_ONCE, PAUSE = 10, 0.05
+# So many are asked after every round: of a run that compiles, all would wait for its end.
+AT_ONCE = 10
+# What becomes of a directive that is not applied; the last is what Undo does to one that waits.
+ENDS = ("refused", "withdrawn")
 
 
 def asked() -> Row:
@@ -52,19 +54,18 @@ def _asked_of(
     directory: Path, training: subprocess.Popen, count: int
 ) -> tuple[dict[str, float], Any]:
     reader = _first_round(directory, training)
-    chance, began = random.Random(0), {}
+    chance, began, last = random.Random(0), {}, 0
     for _ in range(0, count, AT_ONCE):
-        scene = reader.scene()
-        directives = [_any(chance, scene.birth.tolist()) for _ in range(AT_ONCE)]
-        last = reader.rounds()[-1]
+        last = _round_after(last, reader, training)
+        births = reader.scene().birth.tolist()
+        directives = [_any(chance, births) for _ in range(AT_ONCE)]
         numbers = ledger.queue(directory / store.DATABASE, "benchmark", directives)
         began |= dict.fromkeys(numbers, last)
-        time.sleep(PAUSE)
     ledger.queue(directory / store.DATABASE, "benchmark", [steering.Stop()])
     training.wait(600)
     entries = [entry for entry in reader.directives(count + 1) if entry.id in began]
     reader.close()
-    settled = [e for e in entries if e.state == "applied" or (e.state == "refused" and e.told)]
+    settled = [e for e in entries if e.state == "applied" or (e.state in ENDS and e.told)]
     applied = [entry for entry in settled if entry.state == "applied"]
     # The round that was being trained when it was asked for is over before anything can be done.
     late = [entry.round - began[entry.id] - 2 for entry in applied if entry.round is not None]
@@ -86,6 +87,16 @@ def _first_round(directory: Path, training: subprocess.Popen) -> stored.Reader:
             raise RuntimeError("the run did not begin")
         time.sleep(0.1)
     return stored.open_run(directory)
+
+
+def _round_after(last: int, reader: stored.Reader, training: subprocess.Popen) -> int:
+    """The latest round that is stored, once there is one after `last`."""
+    end = time.monotonic() + 120
+    while (found := reader.rounds()[-1]) <= last:
+        if training.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"the run did not go on after round {last}")
+        time.sleep(0.01)
+    return found
 
 
 def _any(chance: random.Random, births: list[int]) -> steering.Directive:

@@ -1,5 +1,7 @@
 """A run of many members that is written while two pages look at it: how often and how late.
 
+Beside that, what each refresh of a page costs: the cores may have other work.
+
 A round counts as shown once the trajectories hold it and the browser has painted twice since; the
 other first-page views are drawn in the same turn. `python -m paper.page_live` is what writes.
 """
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from paper import viz_runs
 from paper.browsing import ROOT, Server, Visit, chromium
@@ -22,7 +25,7 @@ from paper.measure import Row, at_least, at_most, need
 
 MEMBERS, SESSIONS = 10_000, 2
 # Rounds that are there when the pages open, and seconds between those that follow.
-BEFORE, PACE = 5, 0.5
+BEFORE, PACE = 5, 0.4
 SIZES = {"width": 1440, "height": 900}
 
 # Notes when each round is painted, by the clock of the host.
@@ -89,6 +92,8 @@ def _watched(directory: Path, writing: subprocess.Popen) -> tuple[dict[str, floa
         for visit in visits:
             visit.drawn(120)
             visit.page.evaluate(WATCH)
+        parts = {"training": [writing.pid], "server": [server.process.pid], "browser": _browsers()}
+        before = {name: _cpu(pids) for name, pids in parts.items()}
         print("go", file=writing.stdin, flush=True)
         written: dict[int, float] = {}
         while line := _line(writing, visits):
@@ -96,11 +101,26 @@ def _watched(directory: Path, writing: subprocess.Popen) -> tuple[dict[str, floa
             written[int(round)] = float(at)
         # For what is on its way; a round that was jumped over is one refresh less.
         visits[0].page.wait_for_timeout(3000)
+        spent = {name: _cpu(pids) - before[name] for name, pids in parts.items()}
         seen = [visit.page.evaluate("() => window.painted") for visit in visits]
         wrong = [fault for visit in visits for fault in visit.wrong]
     log = server.end()
     wrong += [line for line in log.splitlines() if "ERROR" in line or "Traceback" in line]
-    return _told(written, seen, wrong)
+    found, raw = _told(written, seen, wrong)
+    shown = max(1, len(raw["delays"]))
+    return found, raw | {"CPU seconds a refresh": {n: s / shown for n, s in spent.items()}}
+
+
+def _browsers() -> list[int]:
+    """The processes of the browser."""
+    own = psutil.Process().children(recursive=True)
+    return [each.pid for each in own if "chrom" in each.name()]
+
+
+def _cpu(pids: list[int]) -> float:
+    """CPU seconds of the processes that are still there."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids if psutil.pid_exists(pid)]
+    return sum(each.user + each.system for each in times)
 
 
 def _line(writing: subprocess.Popen, visits: list[Visit]) -> str:

@@ -15,6 +15,30 @@ from paper.measure import Row, at_most, need, progress
 SIZES = {"width": 1440, "height": 900}
 REPEATS = 5
 
+# Notes how long the browser takes from what a person did last until new shades are painted.
+WATCH = """() => {
+  window.took = null
+  let acted = null
+  const note = () => { acted = performance.now() }
+  for (const kind of ["click", "pointerup"]) {
+    window.addEventListener(kind, note, {capture: true})
+  }
+  const shades = () => [...Bokeh.documents[0]._all_models.values()]
+    .filter((model) => model.type === "ColumnDataSource" && "dw" in model.data)
+    .map((model) => model.data.image ?? model.data.z)
+  const before = new Set(shades())
+  const look = () => {
+    if (acted === null || shades().every((each) => before.has(each))) {
+      requestAnimationFrame(look)
+      return
+    }
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      window.took = (performance.now() - acted) / 1000
+    }))
+  }
+  look()
+}"""
+
 
 def recorded() -> Row:
     """Seconds until all first-page views are drawn, and until the heatmap is drawn anew."""
@@ -63,20 +87,27 @@ def _looked_at(directory: Path) -> tuple[dict[str, float], Any]:
 
 
 def _redrawn(page: Visit, act: Callable[[], None]) -> float:
-    """Seconds from an act until the heatmap has other pixels, and the server has drawn it."""
-    before = page.ready()[1]
-    begun = time.monotonic()
+    """Seconds from a click or the end of a drag until the server's new heatmap is painted."""
+    page.ready()
+    page.page.evaluate(WATCH)
     act()
-    page.wait("the heatmap changes", lambda: page.sums()[1] != before, 60)
-    return time.monotonic() - begun
+    page.wait("the heatmap is painted anew", lambda: page.page.evaluate("window.took"), 60)
+    return page.page.evaluate("window.took")
 
 
 def _sort(page: Visit, number: int) -> None:
     page.page.get_by_label("Rows").click()
-    page.page.get_by_role("option").nth(1 + number % 2).click()
+    items = page.page.locator(".MuiMenuItem-root")
+    items.nth(1 + number % 2).click()
+    # The menu fades, and until it is gone it takes all clicks.
+    items.first.wait_for(state="detached")
 
 
 def _zoom(page: Visit) -> None:
+    """Drags a box over the middle of the heatmap, which is then zoomed to."""
     box = page.page.locator(".bk-events").nth(1).bounding_box()
-    page.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
-    page.page.mouse.wheel(0, -200)
+    mouse, (left, top) = page.page.mouse, (box["x"], box["y"])
+    mouse.move(left + 0.2 * box["width"], top + 0.2 * box["height"])
+    mouse.down()
+    mouse.move(left + 0.8 * box["width"], top + 0.8 * box["height"], steps=4)
+    mouse.up()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paper import cases
 from paper.environments import python_of
 from paper.measure import progress
 from paper.peer_protocol import Experiment
@@ -48,19 +49,8 @@ SIDES: dict[str, Side] = {
 }
 
 
-class Case(NamedTuple):
-    """What is searched: a task's name, the genes, and with how much; see `Experiment`."""
-
-    task: str
-    space: Mapping[str, Sequence[Any]]
-    members: int
-    steps: int
-    round_steps: int
-
-    @property
-    def budget(self) -> int:
-        """Member-steps of a search."""
-        return self.members * self.steps
+# The task's name, and the genes as `Experiment` has them.
+Case = cases.Case[str, Mapping[str, Sequence[Any]]]
 
 
 class Trial(NamedTuple):
@@ -126,7 +116,14 @@ def task(name: str) -> Task:
     return tasks.TASKS[name]()
 
 
-def measure(name: str, case: Case, seed: int, limit: float, target: float | None = None) -> Trial:
+def measure(
+    name: str,
+    case: Case,
+    seed: int,
+    limit: float,
+    target: float | None = None,
+    install: bool = True,
+) -> Trial:
     """What one side does with one case, in a process of its own with nothing compiled before.
 
     Args:
@@ -135,13 +132,16 @@ def measure(name: str, case: Case, seed: int, limit: float, target: float | None
         seed: of the search.
         limit: seconds after which the process is ended.
         target: validation accuracy to reach.
+        install: whether an environment that is not there is made.
 
     Raises:
         NoEnvironment: the side cannot be run here.
         PeerError: it failed.
     """
     side = SIDES[name]
-    python = python_of(side.environment) if side.environment else Path(sys.executable)
+    python = Path(sys.executable)
+    if side.environment:
+        python = python_of(side.environment, make=install)
     searches = 2 if side.compiles else 1
     with tempfile.TemporaryDirectory() as folder:
         file = write_experiment(Path(folder), case, seed, searches)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import queue
 import subprocess
 import tempfile
@@ -54,7 +53,8 @@ class Run(NamedTuple):
 
     Attributes:
         seconds: from its start to its end.
-        cpu_seconds: of the process and of those that it waited for, which Ray's are not.
+        cpu_seconds: of the process and all that it started and that still ran or was waited for,
+            when its first search was over, or its time was up.
         finished: whether it ended by itself; False if its time was up.
         lines: what it said.
     """
@@ -74,7 +74,7 @@ def run(
         PeerError: it died, printed something else, or ended without a result of every search.
     """
     with tempfile.TemporaryFile("w+", errors="replace") as log:
-        start, used = time.perf_counter(), _cpu_seconds()
+        start = time.perf_counter()
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
             env=dict(environment), start_new_session=True, text=True, errors="replace",
@@ -84,7 +84,7 @@ def run(
         listener.start()
         lines: list[Line] = []
         try:
-            finished = _hear(heard, lines, start, limit, process)
+            finished, used = _hear(heard, lines, start, limit, process)
             seconds = time.perf_counter() - start
         finally:
             _end(process)
@@ -94,7 +94,7 @@ def run(
             raise PeerError(_last(log.read()) or f"exit {process.returncode}")
     if finished and sum(line.test is not None for line in lines) != searches:
         raise PeerError(f"ended without the results of {searches} searches")
-    return Run(seconds, _cpu_seconds() - used, finished, lines)
+    return Run(seconds, used, finished, lines)
 
 
 def parse(text: str, arrived: float) -> Line:
@@ -114,10 +114,14 @@ def parse(text: str, arrived: float) -> Line:
     return line
 
 
-def _cpu_seconds() -> float:
-    """Of all processes that this one has waited for."""
-    times = os.times()
-    return times.children_user + times.children_system
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of a process, of those that descend from it, and of those that any of these waited for."""
+    used = 0.0
+    with contextlib.suppress(psutil.Error):
+        for each in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                used += sum(each.cpu_times()[:4])
+    return used
 
 
 def _number(value: Any) -> bool:
@@ -133,18 +137,24 @@ def _listen(stdout: IO[str], heard: queue.Queue[tuple[float, str] | None]) -> No
 
 def _hear(
     heard: queue.Queue[Any], lines: list[Line], start: float, limit: float, process: Any
-) -> bool:
-    """Collects lines until the process ends; False if its time was up before."""
+) -> tuple[bool, float]:
+    """Collects lines until the process ends, or its time is up and the first is False.
+
+    The second is its `Run.cpu_seconds`.
+    """
+    used, watched = None, psutil.Process(process.pid)
     while True:
         left = start + limit - time.perf_counter()
         try:
             said = heard.get(timeout=max(0.0, left))
             if said is None:
                 process.wait(max(0.0, start + limit - time.perf_counter()))
-                return True
+                return True, used or 0.0
         except (queue.Empty, subprocess.TimeoutExpired):
-            return False
+            return False, cpu_seconds(watched) if used is None else used
         lines.append(parse(said[1], said[0] - start))
+        if used is None and lines[-1].test is not None:
+            used = cpu_seconds(watched)
         if len(lines) > _MOST:
             raise PeerError(f"printed more than {_MOST} lines")
         last = lines[-2:]

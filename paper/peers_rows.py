@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from paper import peers, peers_figures
 from paper.environments import NoEnvironment, versions_of
-from paper.measure import Row, at_least, median, need, progress
+from paper.measure import Row, at_least, median, need, patience, progress
 from paper.peers import SIDES, Case, Trial
 from paper.peers_process import PeerError
 
@@ -39,15 +39,17 @@ class Series(NamedTuple):
 
     Attributes:
         seeds: of the searches; each side has one a seed.
-        limit: seconds of a program that need not compile.
-        compiling: seconds of one that does, which searches twice.
+        limit: seconds of a program that need not compile; more on a busy machine, see `patience`.
+        compiling: seconds of one that does, which searches twice; likewise.
         seconds: after so many, no further seed is begun.
+        install: whether environments that are not there are made, which takes minutes each.
     """
 
     seeds: int
     limit: float
     compiling: float
     seconds: float = math.inf
+    install: bool = True
 
 
 class Found(NamedTuple):
@@ -100,9 +102,9 @@ def take_turns(
 
 
 def _try(found: Found, side: str, case: Case, seed: int, series: Series, target, measure) -> None:
-    limit = series.compiling if SIDES[side].compiles else series.limit
+    limit = (series.compiling if SIDES[side].compiles else series.limit) * patience()
     try:
-        trial = measure(side, case, seed, limit, target)
+        trial = measure(side, case, seed, limit, target, series.install)
     except (NoEnvironment, PeerError) as error:
         progress(f"left out: {error}")
         found.absent[side] = error
@@ -120,6 +122,20 @@ def least_to_target(trial: Trial, clock: str = "reached") -> float:
     """Seconds to the target, or those in which it was not reached."""
     reached = getattr(trial, clock)
     return trial.seconds if reached is None else reached
+
+
+def cpu(trial: Trial) -> float:
+    """Seconds of all cores for the first search, which neighbours on the machine disturb less."""
+    return trial.cpu_seconds
+
+
+CLOCKS: dict[str, Callable[[Trial], float]] = {"wall": least, "cpu": cpu}
+
+
+def ratio(found: Found, ours: str, peer: str, of: Callable[[Trial], float]) -> float:
+    """How many times as much a peer takes as we do, medians over seeds."""
+    mine, theirs = (median(of(trial) for trial in found.of(side)) for side in (ours, peer))
+    return theirs / mine
 
 
 class Size(NamedTuple):
@@ -140,9 +156,9 @@ def against(name: str, ours: str, peer: str, wanted: float, full: Size, quick: S
 
     def measure(fast: bool) -> tuple[dict[str, float], Any]:
         case, series = quick if fast else full
-        found = take_turns((ours, peer), case, series)
-        mine, theirs = ([least(t) for t in found.of(side)] for side in (ours, peer))
-        return {name: median(theirs) / median(mine)}, _record(case, found)
+        found = take_turns((ours, peer), case, series._replace(install=not fast))
+        ratios = {clock: ratio(found, ours, peer, of) for clock, of in CLOCKS.items()}
+        return {name: ratios["wall"]}, {"ratios": ratios, **_record(case, found)}
 
     return Row(targets, measure)
 
@@ -154,7 +170,7 @@ def to_target(task: str) -> Row:
     def measure(quick: bool) -> tuple[dict[str, float], Any]:
         need("matplotlib")
         case = Case(task, peers.mixed(), 64, 200 if quick else 1000, 50)
-        series = Series(1, 40, 120) if quick else Series(2, 45, 120, seconds=330)
+        series = Series(1, 40, 120, install=False) if quick else Series(2, 45, 120, seconds=330)
         found = take_turns(FEW if quick else ALL, case, series, target, close=contenders)
         peers_figures.curves(task, found.trials, target, quick)
         values = {clock: lead(found, clock) for clock in ("reached", "reached_warm")}
@@ -197,7 +213,9 @@ def sweep(name: str, label: str, cases: Mapping[int, Case]) -> Row:
         need("matplotlib")
         found = {}
         for value, case in list(cases.items())[: 1 if quick else None]:
-            found[value] = take_turns(FEW if quick else SWEPT, case, Series(1, 15, 90))
+            found[value] = take_turns(
+                FEW if quick else SWEPT, case, Series(1, 15, 90, install=not quick)
+            )
         peers_figures.sweep(name, label, {x: some.trials for x, some in found.items()}, quick)
         return {}, {str(value): _record(cases[value], some) for value, some in found.items()}
 
@@ -220,10 +238,11 @@ def rows() -> dict[str, Row]:
     return {
         "small-ray": against(
             "small-ray", PBT, "ray-pbt", 4.0,
-            Size(small, Series(3, 120, 120)), Size(small, Series(1, 60, 60)),
+            Size(small, Series(3, 120, 120, seconds=300)), Size(small, Series(1, 60, 60)),
         ),
         "large-optuna": against(
-            "large-optuna", OURS, "optuna", 10.0, Size(large, Series(2, 200, 200)), quick
+            "large-optuna", OURS, "optuna", 10.0,
+            Size(large, Series(2, 200, 200, seconds=300)), quick,
         ),
         "large-ray": against(
             "large-ray", PBT, "ray-pbt", 10.0, Size(large, Series(1, 200, 200)), quick

@@ -1,4 +1,6 @@
-"""Rows against the number of members: a round's time and memory, a policy's time, bytes on disk.
+"""Rows against the number of members: time and memory of a round, time of a policy, bytes on disk.
+
+And the time of a matrix of how alike all members are.
 
 Rounds are trained for real; what a policy decides and what is stored is measured on made-up scores,
 for more members than anyone would train here.
@@ -17,11 +19,11 @@ import jax
 import numpy as np
 
 import swarmjax as sj
-from paper.measure import Row, median, progress
+from paper.measure import Row, at_most, median, progress
 from paper.searches import case
 from paper.throughput import ENGINE
 from paper.workers import Worker, serve
-from swarmjax import store, telemetry
+from swarmjax import diversity, store, telemetry, training
 from swarmjax.experiment import Experiment, check
 from swarmjax.frames import first_frame
 from swarmjax.policy import keep
@@ -30,6 +32,14 @@ from swarmjax.types import Frame
 
 TRAINED = (16, 64, 256, 1024, 4096, 16384)
 SIMULATED = (16, 256, 4096, 65536, 1_000_000)
+COMPARED = (100, 300, 1000)
+# Matrices `[N, N]`: distances of genes, architectures, outputs (linear CKA) and predictions.
+MATRICES = {
+    "genome": diversity.by_genes,
+    "architecture": diversity.by_architecture,
+    "cka": diversity.by_outputs,
+    "disagreement": diversity.by_predictions,
+}
 # Examples of validation whose outputs describe a member; a policy without a distance reads none.
 _DESCRIBED = (1, 10)
 _REPEATS = 5
@@ -54,10 +64,35 @@ def telemetry_bytes() -> Row:
     return _simulated("telemetry", "write")
 
 
-def made_up_frame(members: int, seed: int = 0) -> Frame:
-    """A Frame of a swarm in mid-run, every number of which is drawn."""
+def similarity() -> Row:
+    """Seconds of each matrix of distances between all members, on the host.
+
+    Outputs are those of `training.PROBES` examples and ten classes.
+    """
+
+    def targets(quick: bool):
+        del quick
+        return {f"similarity-{name}-{COMPARED[-1]}": at_most(1.0) for name in MATRICES}
+
+    def measure(quick: bool) -> tuple[dict[str, float], Any]:
+        del quick
+        raw = {n: _distances(n) for n in COMPARED}
+        last = raw[COMPARED[-1]]
+        bars = {f"similarity-{name}-{COMPARED[-1]}": last[name]["median"] for name in MATRICES}
+        return bars, raw
+
+    return Row(targets, measure)
+
+
+def made_up_frame(members: int, seed: int = 0, described: tuple[int, int] = _DESCRIBED) -> Frame:
+    """A Frame of a swarm in mid-run, every number of which is drawn.
+
+    Its descriptors are outputs of so many examples and classes.
+    """
     some = case("digits-noisy")
-    setup = check(Experiment(task=some.task, space=some.space, members=members))
+    setup = check(
+        Experiment(task=some.task, space=some.space, members=members, budget=50 * members)
+    )
     genome = some.space.draw(seed, members)
     frame = first_frame(setup.recipe, some.task, members, genome)
     rng = np.random.default_rng(seed)
@@ -68,13 +103,19 @@ def made_up_frame(members: int, seed: int = 0) -> Frame:
         metrics={name: drawn() for name in frame.metrics}, birth=numbers, lineage=numbers // 2,
         steps=np.full(members, 50, np.int32), total_steps=np.full(members, 150, np.int32),
         quota=np.asarray(members * 50, np.int32), remaining=np.asarray(2**31 - 1, np.int32),
-        descriptor=rng.uniform(size=(members, *_DESCRIBED)).astype(np.float16),
+        descriptor=rng.uniform(size=(members, *described)).astype(np.float16),
     )  # fmt: skip
 
 
 def prepare(what: str, members: int) -> Callable[[], Any]:
-    """`decide`: a Plan made; `write`: a round stored, which returns its bytes."""
+    """`decide`: a Plan made; `write`: a round stored, which returns its bytes.
+
+    One of `MATRICES`: it, which returns the mean distance.
+    """
     prepare_jax()
+    if what in MATRICES:
+        shown = made_up_frame(members, described=(training.PROBES, 10))
+        return lambda: float(np.mean(MATRICES[what](shown)))
     frame = made_up_frame(members)
     if what == "write":
         return partial(_write, frame)
@@ -114,6 +155,19 @@ def _simulated(title: str, what: str) -> Row:
         return {}, raw
 
     return Row(lambda quick: {}, measure)
+
+
+def _distances(members: int) -> dict[str, dict[str, Any]]:
+    raw = {}
+    with Worker("paper.scaling") as worker:
+        for name in MATRICES:
+            worker.ask(case={"what": name, "members": members})
+            first, *answers = [worker.ask() for _ in range(1 + _REPEATS)]
+            warm = [answer["seconds"] for answer in answers]
+            cpu = [answer["cpu_seconds"] for answer in answers]
+            raw[name] = {"cold": first["seconds"], "warm": warm, "median": median(warm), "cpu": cpu}
+            progress(f"similarity {name}, {members} members: {median(warm):.3g} s")
+    return raw
 
 
 def _round(members: int) -> dict[str, Any]:

@@ -15,41 +15,24 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from paper import cases, pairs
+from paper.pairs import Pairs
 from swarmjax import ensemble, fitness
 from swarmjax.cohorts import Costs
 from swarmjax.experiment import Experiment, Setup, check
 from swarmjax.frames import first_frame
+from swarmjax.members import Network
+from swarmjax.planner import Choices
 from swarmjax.policy import check_plan, guarded
 from swarmjax.result import main_metric, score_on
 from swarmjax.rounds import begin, budgeted, decide, policy_bits
 from swarmjax.space import Space
 from swarmjax.succession import lineages
 from swarmjax.tasks import Task
-from swarmjax.train import Choices, LocalTrainer, Network
+from swarmjax.train import LocalTrainer
 from swarmjax.types import Frame, Genome, Plan, Policy
 
-
-class Case(NamedTuple):
-    """What is searched, and with how much.
-
-    Attributes:
-        task: what networks learn.
-        space: genes.
-        members: networks alive at a time.
-        steps: member-steps, divided by the members.
-        round_steps: mean steps of a member in a round.
-    """
-
-    task: Task
-    space: Space
-    members: int
-    steps: int
-    round_steps: int
-
-    @property
-    def budget(self) -> int:
-        """Member-steps in all."""
-        return self.members * self.steps
+Case = cases.Case[Task, Space]
 
 
 class Outcome(NamedTuple):
@@ -63,6 +46,7 @@ class Outcome(NamedTuple):
         ensemble: test score of the greedy ensemble of five of the last round.
         soup: test score of the lineage soup of the last round.
         lineages: of the last round.
+        pairs: of the best networks of the last round; None where there is no pair.
     """
 
     curve: list[float]
@@ -72,6 +56,7 @@ class Outcome(NamedTuple):
     ensemble: float
     soup: float
     lineages: int
+    pairs: Pairs | None = None
 
 
 class Best(NamedTuple):
@@ -216,6 +201,7 @@ class Search:
             ensemble=together.scores[tested],
             soup=ensemble.choose_soup(setup, part, frame).scores[tested],
             lineages=lineages(frame),
+            pairs=pairs.look(setup, part, frame),
         )
 
 

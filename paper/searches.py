@@ -19,8 +19,9 @@ import swarmjax as sj
 from paper import figures
 from paper.intervals import Interval, compare, middle_mean, profile
 from paper.measure import Row, at_least, at_most, need, progress
+from paper.pairs import across
 from paper.search import Case, Outcome, Search
-from paper.variants import BREEDING, VARIANTS
+from paper.variants import BREEDING, DIVERSE, VARIANTS
 from swarmjax import tasks
 from swarmjax.rounds import prepare_jax
 
@@ -90,12 +91,13 @@ def breeding() -> Row:
 def versus(title: str, base: str, names: Iterable[str]) -> Row:
     """What each of `names` gains over `base` on every task: a table without bars.
 
-    Gained is in the test score of the best network, and in that of the greedy ensemble.
+    Gained is in the test score of the best network, and in that of the greedy ensemble. A quick run
+    looks at the first task alone.
     """
 
     def measure(quick: bool) -> tuple[dict[str, float], Any]:
         raw = {}
-        for task in TASKS:
+        for task in TASKS[: 1 if quick else None]:
             found = _outcomes(task, (base, *names), seeds(quick))
             gains = _gains(found, base)
             for name, gain in gains.items():
@@ -106,6 +108,78 @@ def versus(title: str, base: str, names: Iterable[str]) -> Row:
         return {}, raw
 
     return Row(lambda quick: {}, measure)
+
+
+def diversity() -> Row:
+    """Pressures for diversity over the default policy, judged by the ensemble too: a table.
+
+    Gained are the test scores of the best network and of the greedy ensemble of five, and what the
+    ensemble is above the best network. Then, whether disagreement of predictions or distance of
+    genes tells what networks gain together: within swarms over pairs, and across swarms.
+    """
+
+    def measure(quick: bool) -> tuple[dict[str, float], Any]:
+        raw = {}
+        for task in TASKS:
+            found = _outcomes(task, ("swarm", *DIVERSE), seeds(quick))
+            raw[task] = _record(found, _gains(found, "swarm")) | _judged(found)
+            for line in _told(raw[task]):
+                progress(f"diversity {task}: {line}")
+        return {}, raw
+
+    return Row(lambda quick: {}, measure)
+
+
+def _judged(found: dict[str, list[Outcome]]) -> dict[str, Any]:
+    """What a record says of ensembles and of what predicts their gain."""
+    over = {name: _of(some, "ensemble") - _of(some, "test") for name, some in found.items()}
+    together = _gains(found, "swarm", "ensemble")
+    return {
+        "ensemble_gains": {name: gain._asdict() for name, gain in together.items()},
+        "ensemble_over_best": {name: middle_mean(each)._asdict() for name, each in over.items()},
+        "predicted": _predicted(found, np.stack(list(over.values()))),
+    }
+
+
+def _predicted(found: dict[str, list[Outcome]], over: np.ndarray) -> dict[str, Any]:
+    """Correlations of both distances with gains; of seeds in which every swarm has pairs."""
+    by_seed = zip(*found.values(), strict=True)
+    held = np.asarray([all(outcome.pairs is not None for outcome in each) for each in by_seed])
+    if not held.any():
+        return {}
+
+    def of(field: str) -> np.ndarray:
+        rows = [[getattr(o.pairs, field, np.nan) for o in some] for some in found.values()]
+        return np.asarray(rows)[:, held]
+
+    predicted = {}
+    for gain, prefix in (("pair over its mean", ""), ("pair over its better", "better_")):
+        # Of one seed all swarms begin alike: their mean counts once.
+        genes, unlike = (of(f"{prefix}by_{x}").mean(axis=0) for x in ("genome", "disagreement"))
+        told = (middle_mean(unlike), middle_mean(genes), compare(unlike, genes))
+        predicted[gain] = dict(zip(("disagreement", "genome", "difference"), told, strict=True))
+    distances = {name: of(name) for name in ("disagreement", "genome")}
+    predicted["ensemble over best, across swarms"] = across(distances, over[:, held])
+    return {g: {n: each._asdict() for n, each in found.items()} for g, found in predicted.items()}
+
+
+def _told(record: dict[str, Any]) -> list[str]:
+    """Lines for a person about gains, and about what predicts them."""
+    shown = {
+        field: {name: _shown(Interval(**gain)) for name, gain in record[field].items()}
+        for field in ("gains", "ensemble_gains", "ensemble_over_best")
+    }
+    lines = [
+        f"{name}: ensemble over its best {over}" + (
+            f"; over swarm: best {shown['gains'][name]}, ensemble {shown['ensemble_gains'][name]}"
+            if name in shown["gains"] else ""
+        )
+        for name, over in shown["ensemble_over_best"].items()
+    ]  # fmt: skip
+    for gain, each in record["predicted"].items():
+        told = ", ".join(f"{name} {_shown(Interval(**value))}" for name, value in each.items())
+        lines.append(f"rank correlation with the gain of {gain}: {told}")
+    return lines
 
 
 def ensembles() -> Row:
@@ -171,8 +245,13 @@ def _record(found: dict[str, list[Outcome]], gains: dict[str, Interval]) -> dict
         "test": {name: middle_mean(values)._asdict() for name, values in tests.items()},
         "valid": {n: middle_mean(_of(some, "valid"))._asdict() for n, some in found.items()},
         "profile": {name: profile(values, levels) for name, values in tests.items()},
-        "outcomes": {name: [each._asdict() for each in some] for name, some in found.items()},
+        "outcomes": {name: [_plain(each) for each in some] for name, some in found.items()},
     }
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    pairs = None if outcome.pairs is None else outcome.pairs._asdict()
+    return outcome._asdict() | {"pairs": pairs}
 
 
 def _of(some: list[Outcome], field: str) -> np.ndarray:

@@ -17,9 +17,10 @@ import numpy as np
 from paper.swarms import SEED, Work, make_work
 from paper.workers import serve
 from swarmjax.frames import first_frame
+from swarmjax.planner import Choices
 from swarmjax.policy import keep
 from swarmjax.rounds import prepare_jax
-from swarmjax.train import Choices, LocalTrainer
+from swarmjax.train import LocalTrainer
 from swarmjax.trial import machine_costs
 
 

@@ -1,9 +1,10 @@
 """Row: a thousand members, ten windows a second each, from a trainer to a dashboard elsewhere.
 
-A process stores ten rounds a second of 1,000 members and tells them over RabbitMQ, as a run with a
-bus does; a second one follows and stores them; this one reads the second one's directory by the
-dashboard's own feed. How far the dashboard is behind is the age of the latest round that it shows,
-by the time in the round, on one clock. It falls behind if the age grows.
+A process stores ten rounds a second of 1,000 members, with a window of each and what the process
+used, and tells them over RabbitMQ, as a run with a bus does; a second one follows and stores them;
+this one reads the second one's directory by the dashboard's own feed. How far the dashboard is
+behind is the age of the latest round that it shows, by the time in the round, on one clock. It
+falls behind if the age grows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 from paper.brokers import RabbitMQ
 from paper.measure import ROOT, Row, at_least, at_most, median, progress
+from swarmjax.stored import open_run
 
 MEMBERS, RATE = 1000, 10.0
 
@@ -28,7 +30,8 @@ def stream() -> Row:
     """Everything arrives, at the rate wanted, and the dashboard keeps up."""
     targets = {
         "stream_windows_a_second": at_least(0.98 * MEMBERS * RATE),
-        "stream_rounds_missing": at_most(0), "stream_seconds_behind": at_most(2.0),
+        "stream_rounds_missing": at_most(0), "stream_windows_missing": at_most(0),
+        "stream_seconds_behind": at_most(2.0),
         "stream_age_late_over_early": at_most(1.5),
     }  # fmt: skip
     return Row(lambda quick: targets, _measure)
@@ -44,7 +47,18 @@ def _measure(quick: bool) -> tuple[dict[str, float], Any]:
         producer = _start(stack, "produce", broker.url, there, MEMBERS, seconds, RATE)
         seen, times = watch(here, int(seconds * RATE), 4 * seconds + 120)
         cpu = [float(process.communicate(timeout=300)[0]) for process in (producer, follower)]
-    return _summary(seen, times, int(seconds * RATE), cpu)
+        kept, sent = stored_windows(here), stored_windows(there)
+        values, raw = _summary(seen, times, int(seconds * RATE), cpu)
+    values["stream_windows_missing"] = MEMBERS * seconds * RATE - kept
+    progress(f"{values}, CPU seconds {raw['cpu_seconds']} in {raw['seconds']:.0f} s")
+    return values, raw | {"windows_stored": kept, "windows_produced": sent}
+
+
+def stored_windows(directory: Path) -> int:
+    """Windows that a run directory holds, if it holds their usage too."""
+    with contextlib.closing(open_run(directory)) as reader:
+        rounds = set(reader.summaries("usage")["round"].to_pylist())
+        return sum(round in rounds for round in reader.windows()["round"].to_pylist())
 
 
 def _start(stack: contextlib.ExitStack, *arguments: object) -> subprocess.Popen[str]:
@@ -97,5 +111,4 @@ def _summary(
         "looks": seen, "early": early, "late": late, "most": float(np.max(fresh)),
         "cpu_seconds": dict(zip(("produce", "follow"), cpu, strict=True)), "seconds": seconds,
     }  # fmt: skip
-    progress(f"{values}, CPU seconds {raw['cpu_seconds']} in {seconds:.0f} s")
     return values, raw

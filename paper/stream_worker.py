@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from swarmjax import ipc, store
+from swarmjax import ipc, store, telemetry
 from swarmjax.bus import open_bus
+from swarmjax.clock import Stamp, read
 from swarmjax.mirror import follow
 from swarmjax.relay import Relay
 from swarmjax.space import Space, log_uniform
+from swarmjax.usage import Usage
 
 SWARM = "stream"
 
@@ -40,6 +42,19 @@ def rows(random: np.random.Generator, round: int, members: int) -> pa.Table:
     return ipc.table(whole | numbers | flags | {"time": np.full(members, time.time())})
 
 
+def windows(random: np.random.Generator, round: int, members: int) -> pa.Table:
+    """A window table with one window of ten steps of each."""
+    own, now = np.arange(members, dtype=np.int32), time.time_ns()
+    fixed = {"round": round, "member": own, "birth": own, "step": 10 * round, "steps": 10}
+    fixed |= {"wall_ns": now, "monotonic_ns": now}
+    return ipc.table({
+        name: np.broadcast_to(fixed.get(name, random.random(members)), members).astype(
+            made.to_pandas_dtype()
+        )
+        for name, made in telemetry.TYPES["windows"].items()
+    })  # fmt: skip
+
+
 def produce(url: str, directory: str, members: str, seconds: str, rate: str) -> None:
     """Stores rounds as a trainer does, `rate` of them a second, and tells them."""
     count, total = int(members), int(float(seconds) * float(rate))
@@ -48,9 +63,13 @@ def produce(url: str, directory: str, members: str, seconds: str, rate: str) -> 
     writer = store.create(Path(directory), config, space)
     writer.steering({}, True)
     relay, random, begun = Relay(Path(directory), open_bus(url), SWARM), _random(), time.time()
+    usage = Usage()
     for round in range(1, total + 1):
         time.sleep(max(begun + round / float(rate) - time.time(), 0))
         writer.frame(round, rows(random, round, count))
+        writer.rows("windows", round, windows(random, round, count))
+        used = telemetry.usage_table(round, 1 / float(rate), usage.sample(), Stamp(*read(), 0, 0))
+        writer.summary("usage", round, used)
         state = "running" if round < total else "finished"
         writer.status(store.Status(
             state, round, 10 * count * round, 10 * count * total, None, count, count, time.time()

@@ -99,9 +99,13 @@ class Swarm:
 class Run:
     """A run directory that grows by `advance`."""
 
-    def __init__(self, directory: Path, members: int = 64, budget: int = 100_000, **options):
+    def __init__(
+        self, directory: Path, members: int = 64, budget: int = 100_000, window: int = 0,
+        **options,
+    ):  # fmt: skip
         self.swarm = Swarm(members, **options)
-        self.writer = store.create(directory, {"task": "digits"}, self.swarm.space)
+        config = {"task": "digits", "window": window}
+        self.writer = store.create(directory, config, self.swarm.space)
         self.budget, self.done = budget, 0
         self.say("running")
 

@@ -15,7 +15,7 @@ class _Package(ModuleType):
     """Importing a module binds its name here, which must not hide a function of that name."""
 
     def __setattr__(self, name, value):
-        if name not in ("run", "pareto") or not isinstance(value, ModuleType):
+        if name not in ("run", "pareto", "islands") or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 

@@ -11,6 +11,7 @@ from .experiment import Experiment
 from .fitness import weighted
 from .halving import hyperband, successive_halving
 from .healing import heal
+from .islands import islands
 from .mating import breed, mutate
 from .mlp import MLP
 from .outcome import DivergedError, Result
@@ -27,6 +28,7 @@ from .samplers import optuna_sampler
 from .space import Space, choice, log_uniform, structure, uniform
 from .stopping import StoppedError
 from .stored import open_run
+from .topology import migrate
 from .transformer import Transformer
 from .tune import differential, grid, perturb, random, resample, sobol
 from .types import Frame, InputError, Plan, Policy
@@ -62,9 +64,11 @@ __all__ = [
     "grid",
     "heal",
     "hyperband",
+    "islands",
     "lineage_cap",
     "log_uniform",
     "main",
+    "migrate",
     "models",
     "mutate",
     "mutate_structure",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from swarmjax import fitness
+from swarmjax import extremes, fitness
 from swarmjax.dials import dial
 from swarmjax.policy import stateless
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
@@ -49,12 +49,14 @@ def integer_shares(probabilities: Array, total: Array | int) -> jax.Array:
     def bring_down(i: jax.Array, carry: tuple[jax.Array, jax.Array]):
         share, rest = carry
         rest = 2 * rest + weight * ((total >> (30 - i)) & 1)
-        return 2 * share + rest // whole, rest % whole
+        # It is less than three wholes: comparing takes less time than dividing.
+        more = (rest >= whole).astype(jnp.int32) + (rest >= 2 * whole)
+        return 2 * share + more, rest - more * whole
 
     zeros = jnp.zeros_like(weight)
     share, rest = jax.lax.fori_loop(0, 31, bring_down, (zeros, zeros))
     left = total - jnp.sum(share)
-    return share + ((fitness.ranks(rest) < left) & (rest > 0))
+    return share + (extremes.largest(rest, left) & (rest > 0))
 
 
 def proportional(goal: fitness.Goal | None = None, /, **weights: float) -> Policy:
@@ -224,16 +226,29 @@ def with_floor(share: jax.Array, living: jax.Array, floor: float, cap: float) ->
     share = floor * equal + (1.0 - floor) * share + _NOTHING * equal
     count, cap = jnp.maximum(jnp.sum(living), 1), min(cap, len(share))
     most = cap / count
-    ordered = -jnp.sort(-share)
-    # If the k largest are cut, the others are scaled so that all sum to 1; k is the least possible.
-    tail = jnp.cumsum(ordered[::-1])[::-1]
+    # Cut are those whom the factor that all others are scaled by lifts above the cap.
+    factor = _factor(share, most)
+    cut = share * factor > most * _ROUNDING
     # Not `1 - most * k`, whose rounding exceeds what is left for the last.
-    room = (count - cap * jnp.arange(len(share))) / count
-    scale = room / jnp.where(tail > 0, tail, 1.0)
-    fits = (room > 0) & (scale * ordered <= most * _ROUNDING)
-    # With room for one more at most, the others fit but for rounding.
-    k = jnp.where(jnp.any(fits), jnp.argmax(fits), jnp.sum(room > 0) - 1)
-    return jnp.minimum(share * scale[k], most)
+    room, rest = (count - cap * jnp.sum(cut)) / count, jnp.sum(jnp.where(cut, 0.0, share))
+    scaled = share * jnp.maximum(room, 0.0) / jnp.where(rest > 0, rest, 1.0)
+    return jnp.where(cut, most, jnp.minimum(scaled, most))
+
+
+def _factor(share: jax.Array, most: jax.Array) -> jax.Array:
+    """The largest number times which the shares `[N]`, none above `most`, sum to at most 1.
+
+    It is found bit by bit, as floats >= 0 are in the order of their bits: no sort.
+    """
+
+    def narrow(i: jax.Array, bits: jax.Array) -> jax.Array:
+        more = bits | (1 << (30 - i))
+        factor = jax.lax.bitcast_convert_type(more, jnp.float32)
+        fits = jnp.sum(jnp.minimum(share * factor, most)) <= 1.0
+        return jnp.where(fits & jnp.isfinite(factor), more, bits)
+
+    bits = jax.lax.fori_loop(0, 31, narrow, jnp.int32(0))
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _standardise(score: jax.Array, living: jax.Array) -> jax.Array:

@@ -110,6 +110,16 @@ class Event(NamedTuple):
         return f"member {self.member}: {_MEANING[self.kind]} at step {self.step}{measured}"
 
 
+class Line(NamedTuple):
+    """What is written down of alarms, as `store.Writer.event` takes it."""
+
+    kind: str
+    text: str
+    member: int | None
+    value: float | None = None
+    threshold: float | None = None
+
+
 _MEANING = {
     "nonfinite": "loss, gradients or weights are no longer finite",
     "rise": "its loss keeps rising",
@@ -289,8 +299,8 @@ def events(
     return found
 
 
-def told(found: Sequence[Event], most: int = 16) -> list[tuple[str, str, int | None]]:
-    """Kind, text and member of every line worth writing down: at most so many of a kind.
+def told(found: Sequence[Event], most: int = 16) -> list[Line]:
+    """Every line worth writing down: at most so many of a kind.
 
     How many more there were is told in a line of no member; the Frame shows them all. Of those who
     are slow one is told, since all who train in one program are.
@@ -299,7 +309,8 @@ def told(found: Sequence[Event], most: int = 16) -> list[tuple[str, str, int | N
     for event in found:
         written[event.kind] += 1
         if written[event.kind] <= (1 if event.kind == "slow" else most):
-            lines.append((event.kind, event.text, event.member))
+            alarm = event.kind, event.text, event.member, event.value, event.threshold
+            lines.append(Line(*alarm))
         else:
             more[event.kind] += 1
-    return lines + [(kind, f"and {n} members more: {kind}", None) for kind, n in more.items()]
+    return lines + [Line(kind, f"and {n} members more: {kind}", None) for kind, n in more.items()]

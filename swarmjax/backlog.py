@@ -12,7 +12,7 @@ from typing import Any
 # Records that wait at most; a round makes about ten.
 MOST = 5000
 _DEFERRED = frozenset(
-    "frame rows summary plan event status descriptors best engine steering digests".split()
+    "frame rows summary plan event status descriptors best engine steering digests part".split()
 )
 
 

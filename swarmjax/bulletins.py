@@ -2,23 +2,31 @@
 
     follow     from who follows: from where on it wants to hear; repeated as long as it does
     meta       what the run is, or how it stands
-    rows       a part of the table of a round, see `telemetry`
+    rows       a part of a table of a round, see `telemetry`
     said       an event of the run
 
-They are as strict as what training nodes tell, see `records`, and at most as long.
+They are as strict as what training nodes tell, see `records`, and at most as long. Of a round the
+tables come in the order of `KINDS`, each in parts that follow one another; the frame table is the
+last, so that whoever has it has the whole round. Tables without rows are not sent.
+
+On the bus a frame table takes about 4 bytes a column and member, once a round, and windows 56 bytes
+each: with default settings about 6 bytes a member-step. Nothing is sent while nobody follows.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 from swarmjax.records import LARGEST, Record, Small, Whole, check_name, decode
 
-# Parts of one table of all members, and letters of an event.
-MOST_PARTS, LONGEST = 4096, 2**16
+# Parts of one table of all members, bytes of them together, and letters of an event.
+MOST_PARTS, MOST_BYTES, LONGEST = 4096, 2**29, 2**16
+# Tables of a round, in the order in which they come.
+Kind = Literal["windows", "steps", "parameters", "quantiles", "layers", "islands", "usage", "frame"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class Follow(Record, tag="follow", frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,21 +44,39 @@ class Follow(Record, tag="follow", frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class _Told(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every bulletin says: for whom it is."""
+    """What every bulletin says.
+
+    Attributes:
+        follower: for whom it is; others do not heed it.
+    """
 
     follower: Whole
 
 
 class About(_Told, tag="meta", frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the run is: JSON of its `config`, `space` and `steering`; or its `status`."""
+    """What the run is, or how it stands.
+
+    Attributes:
+        key: which of these.
+        value: JSON of it; that of `status` has the fields of `Stands`.
+    """
 
     key: Literal["config", "space", "steering", "status"]
     value: Annotated[bytes, Meta(max_length=LARGEST)]
 
 
 class Rows(_Told, tag="rows", frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Rows of a round, in order; `table` is an Arrow stream."""
+    """Rows of a table of a round, in order.
 
+    Attributes:
+        kind: which table, as `telemetry` describes it.
+        round: finished rounds, counted from 1.
+        part: from 0 on.
+        parts: how many there are of this table.
+        table: an Arrow stream.
+    """
+
+    kind: Kind = "frame"
     round: Annotated[int, Meta(ge=1, lt=2**31)]
     part: Small
     parts: Annotated[int, Meta(ge=1, le=MOST_PARTS)]
@@ -58,7 +84,7 @@ class Rows(_Told, tag="rows", frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Said(_Told, tag="said", frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An event, see `store.Event`."""
+    """An event, see `events.Event`."""
 
     id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     time: float
@@ -66,6 +92,8 @@ class Said(_Told, tag="said", frozen=True, forbid_unknown_fields=True, kw_only=T
     kind: Annotated[str, Meta(max_length=64)]
     member: Small | None
     text: Annotated[str, Meta(max_length=LONGEST)]
+    value: float | None = None
+    threshold: float | None = None
 
 
 class Stands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,7 +13,9 @@ from jax.extend.core import Literal, jaxprs_in_params
 from jax.sharding import Mesh
 
 from swarmjax import lanes, placement, resources, stacks, training
+from swarmjax.cohorts import place
 from swarmjax.members import Member, Recipe, new_member
+from swarmjax.models import Architecture, architectures
 from swarmjax.tasks import Data, Task
 from swarmjax.types import Genome, InputError
 
@@ -152,6 +154,16 @@ def shapes(recipe: Recipe, container: Any, genes: Genome) -> Member:
     """Shapes and types of what one member of `container` holds."""
     make = partial(new_member, recipe, container)
     return jax.eval_shape(make, jax.random.key(0), np.zeros((), np.int32), genes)
+
+
+def blank(
+    recipe: Recipe, containers: Mapping[Architecture, Any], genes: Genome
+) -> tuple[Any, Member]:
+    """The container of a network with these scalar `genes`, and the shapes of what it holds."""
+    one = {name: np.asarray(value)[None] for name, value in genes.items()}
+    ((architecture,), _) = architectures(recipe.space, one)
+    container = place(recipe.family, containers, architecture)
+    return container, shapes(recipe, container, genes)
 
 
 def _activations(recipe: Recipe, task: Task, container, genes, member: Member) -> int:

@@ -10,9 +10,9 @@ import numpy as np
 
 from swarmjax import fitness
 from swarmjax.experiment import Setup
+from swarmjax.members import Network
 from swarmjax.naming import Named, named, rebuilt
 from swarmjax.result import Best, describe_best, described_best
-from swarmjax.train import Network
 from swarmjax.types import Frame, Genome
 
 _PREFIX = "best"

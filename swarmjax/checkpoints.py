@@ -122,6 +122,12 @@ def latest(directory: Path, until: int | None = None) -> tuple[Checkpoint | None
     return None, told
 
 
+def arrays_of_latest(directory: Path) -> Named | None:
+    """The arrays of the latest whole checkpoint; None where there is none."""
+    checkpoint, _ = latest(directory)
+    return None if checkpoint is None else checkpoint.arrays
+
+
 def _seal(place: Path) -> None:
     """Writes down the digests of all files; where that is missing, the run was killed before."""
     part = place / f".{_SEAL}.part"

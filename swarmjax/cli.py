@@ -24,6 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from swarmjax import (
+    bulletins,
     clock,
     fitness,
     ledger,
@@ -40,6 +41,8 @@ from swarmjax import (
 )
 from swarmjax.commands import Dashboard, Export, Options, Replay, Run, Runs, Schema, Steer
 from swarmjax.experiment import Experiment, builtin
+from swarmjax.island_protocol import IslandError
+from swarmjax.islands import Islands, islands
 from swarmjax.outcome import DivergedError, Result
 from swarmjax.policy import PlanError
 from swarmjax.remote import Elsewhere, Follow, Node, run_follow, run_node
@@ -90,7 +93,9 @@ def _guarded(action) -> int:
         action()
     except InputError as error:
         return _told(error, 2)
-    except (DivergedError, PlanError, ProgramError, ReplayError, OSError, sqlite3.Error) as error:
+    except (DivergedError, PlanError, ProgramError, ReplayError, IslandError) as error:
+        return _told(error, 1)
+    except (OSError, sqlite3.Error) as error:
         return _told(error, 1)
     except StoppedError as error:
         return _told(error, error.code)
@@ -147,12 +152,13 @@ def load(path: Path) -> Experiment:
 
 
 def _train(experiment: Experiment, options: Options) -> None:
-    others = ("dashboard", "resume")
+    others = ("dashboard", "resume", "islands", "address")
     given = {name: getattr(options, name) for name in vars(options) if name not in others}
     if options.resume and options.directory is not None:
         with contextlib.closing(stored.open_run(options.directory)) as reader:
             experiment = replace(experiment, **replaying.numbers(reader))
     experiment = replace(experiment, **{k: v for k, v in given.items() if v is not None})
+    trainer = _islands(options)
     viewers: list[subprocess.Popen] = []
 
     def started(directory: Path) -> None:
@@ -164,13 +170,29 @@ def _train(experiment: Experiment, options: Options) -> None:
 
     try:
         display = progress.Terminal()
-        _conclude(run(experiment, display=display, started=started, resume=options.resume))
+        _conclude(
+            run(
+                experiment, display=display, started=started, resume=options.resume,
+                trainer=trainer,
+            )
+        )  # fmt: skip
         for viewer in viewers:
             print("the dashboard stays open until Ctrl-C")
             viewer.wait()
     finally:
         for viewer in viewers:
             viewer.terminate()
+
+
+def _islands(options: Options) -> Islands | None:
+    """Where members train, if not in this process; raises InputError if they cannot."""
+    if options.address is not None and options.islands is None:
+        raise InputError("--address is that of a Ray cluster for islands; give --islands, too")
+    if options.islands is None:
+        return None
+    # Accelerators belong to the islands.
+    jax.config.update("jax_platforms", "cpu")
+    return islands(options.islands, options.address)
 
 
 def _conclude(result: Result) -> None:
@@ -276,10 +298,11 @@ def _replay(command: Replay) -> None:
     if command.experiment is not None:
         with contextlib.closing(stored.open_run(command.directory)) as reader:
             experiment = replace(_named(command.experiment), **replaying.numbers(reader))
-    found = proof.prove(
-        command.directory, experiment, round=command.round, member=command.member,
-        nearest=not command.from_seed,
-    )  # fmt: skip
+    with progress.rounds() as tell:
+        found = proof.prove(
+            command.directory, experiment, round=command.round, member=command.member,
+            nearest=not command.from_seed, tell=tell,
+        )  # fmt: skip
     if found.faults:
         more = len(found.faults) - 1
         raise ReplayError(found.faults[0] + (f" (and {more} more)" if more else ""))
@@ -293,8 +316,9 @@ def _replay(command: Replay) -> None:
 def _schema(command: Schema) -> None:
     del command
     print(f"Version {store.VERSION} of run directories, {records.VERSION} of messages.\n")
-    print(*(module.__doc__ for module in (telemetry, store, windows, records)), sep="\n")
-    for record in (records.Announce, records.Report, records.Layer, clock.Stamp):
+    print(*(module.__doc__ for module in (telemetry, store, windows, records, bulletins)), sep="\n")
+    told = (bulletins.Rows, bulletins.Said, bulletins.About, bulletins.Follow)
+    for record in (records.Announce, records.Report, records.Layer, clock.Stamp, *told):
         print(f"{record.__name__}: {inspect.getdoc(record)}\n")
 
 

@@ -44,6 +44,9 @@ class Options:
         window: steps that become one row of what is kept of every member; a power of two.
         checkpoint_seconds: that pass at least between checkpoints; 0 makes one after every round.
         checkpoints: how many are kept, the latest.
+        islands: trains on so many islands, in Ray.
+        address: of a Ray cluster that runs, auto or HOST:PORT; without one a Ray is started for
+            this machine only.
         resume: goes on with the run in --directory, whatever ended it.
         dashboard: opens the dashboard beside the run.
     """
@@ -63,6 +66,8 @@ class Options:
         None
     )
     checkpoints: Annotated[int | None, _option("INT", Experiment.checkpoints)] = None
+    islands: Annotated[int | None, _option("INT", "none, in this process")] = None
+    address: Annotated[str | None, _option("HOST:PORT", "none")] = None
     resume: bool = False
     dashboard: bool = False
 

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from swarmjax import weights
 from swarmjax.frames import LaneReport
 from swarmjax.lanes import DECK
+from swarmjax.members import Network, Recipe
+from swarmjax.watch import Wanted
 
 Columns = Mapping[str, np.ndarray]
 
@@ -39,6 +42,29 @@ _LOSSES = {
     "train_loss_last": "loss_last",
     "gradient_norm": "gradient_norm",
 }
+
+
+def rows(
+    recipe: Recipe,
+    wanted: Wanted,
+    reports: Sequence[LaneReport],
+    granted: np.ndarray,
+    networks: Iterable[tuple[int, Network]],
+) -> Rows:
+    """All that a round showed beside its Frame.
+
+    Args:
+        recipe: what all members share.
+        wanted: what is kept of single steps and of weights.
+        reports: of all lanes; none before the first round, when there are no networks either.
+        granted: `[N]` steps that each member took.
+        networks: slots and networks of the traced members.
+    """
+    return Rows(
+        window_columns(reports, granted, wanted.window),
+        step_columns(reports, granted, wanted.traced),
+        list(weights.parameter_rows(recipe, networks if reports else (), wanted.parameters)),
+    )
 
 
 def window_columns(reports: Iterable[LaneReport], granted: np.ndarray, size: int) -> Columns:

@@ -40,7 +40,7 @@ class _Down(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     node: Name
-    incarnation: Small
+    incarnation: Whole
 
 
 class Grant(_Down, tag="grant", frozen=True, forbid_unknown_fields=True, kw_only=True):

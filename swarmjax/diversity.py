@@ -17,6 +17,7 @@ from swarmjax.fitness import Goal
 from swarmjax.policy import slots, stateless
 from swarmjax.space import Choice
 from swarmjax.succession import take_over
+from swarmjax.topology import deme_of
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy, namespace
 
 Distance = Callable[[Frame], Array]
@@ -117,8 +118,9 @@ def _refuse_limits(name: str, goal: Goal | None) -> None:
 def cells(frame: Frame, axes: tuple[str, ...], bins: int) -> jax.Array:
     """The cell `[N]` int32 of each member on a grid over `axes`.
 
-    An axis is a gene, whose ranges are cut into `bins` and whose options are a bin each, or `cost`,
-    `parameters` or `seconds`, cut into bins of equal ratio between the least and the most of the
+    An axis is a gene, whose ranges are cut into `bins` and whose options are a bin each; `slot`,
+    cut into blocks of neighbours, the demes of `topology.migrate`; or `cost`, `parameters` or
+    `seconds`, cut into bins of equal ratio between the least and the most of the
     living. Cells by `seconds` differ from run to run, as measured times do.
     """
     index = jnp.zeros(frame.alive.shape[0], jnp.int32)
@@ -133,6 +135,8 @@ def _bin(frame: Frame, axis: str, bins: int) -> tuple[jax.Array, int]:
         gene = frame.space[axis]
         count = len(gene.options) if isinstance(gene, Choice) else bins
         unit = jnp.asarray(gene.encode(frame.genome[axis]))
+    elif axis == "slot":
+        return deme_of(frame.alive.shape[0], bins), bins
     elif axis in _AMOUNTS:
         count, amount = bins, jnp.asarray(getattr(frame, axis), jnp.float32)
         known = jnp.asarray(frame.alive) & (amount > 0)
@@ -141,7 +145,7 @@ def _bin(frame: Frame, axis: str, bins: int) -> tuple[jax.Array, int]:
         wide = jnp.max(jnp.where(known, size, -jnp.inf)) - low
         unit = jnp.where(known & (wide > 0), (size - low) / jnp.where(wide > 0, wide, 1.0), 0.0)
     else:
-        known = ", ".join((*dict(frame.space.genes), *_AMOUNTS))
+        known = ", ".join((*dict(frame.space.genes), "slot", *_AMOUNTS))
         raise InputError(f"niches has no axis {axis!r}; known: {known}")
     return jnp.clip(jnp.floor(unit * count), 0, count - 1).astype(jnp.int32), count
 

@@ -18,10 +18,10 @@ from swarmjax import fitness, training
 from swarmjax.compiling import QUICK
 from swarmjax.data import Data
 from swarmjax.experiment import Setup
+from swarmjax.members import Network
 from swarmjax.models import architecture_of
 from swarmjax.result import Best, describe_best, main_metric, score_on
 from swarmjax.tasks import Task, measure, output_shape
-from swarmjax.train import Network
 from swarmjax.types import Array, Frame, Genome
 
 # Networks that an ensemble is chosen from, the best first, and that a soup may have.
@@ -98,7 +98,7 @@ def choose_ensemble(setup: Setup, trainer: Networks, frame: Frame, size: int) ->
     scores = {}
     for name, data in (("valid", task.valid), ("test", task.test)):
         if data is not None:
-            each = {slot: _predict(setup, networks[slot], data.x) for slot in distinct}
+            each = {slot: predict(setup, networks[slot], data.x) for slot in distinct}
             scores |= _scores(task, name, np.mean([each[slot] for slot in chosen], axis=0), data)
     return Ensemble(
         members=tuple(chosen),
@@ -155,7 +155,7 @@ def _votes(setup: Setup, trainer: Networks, frame: Frame, slots: list[int]):
     each = 4 * math.prod(output_shape(setup.task, len(x)))
     held = slots[: max(1, VOTES // each)]
     networks = trainer.networks(held, frame.genome)
-    votes = {slot: _predict(setup, network, x) for slot, network in networks}
+    votes = {slot: predict(setup, network, x) for slot, network in networks}
     return [votes[slot] for slot in held]
 
 
@@ -184,7 +184,7 @@ def _relatives(setup: Setup, frame: Frame) -> list[int]:
     ]
 
 
-def _predict(setup: Setup, network: Network, x: Array) -> np.ndarray:
+def predict(setup: Setup, network: Network, x: Array) -> np.ndarray:
     """Probabilities `[n, ..., k]` of classes or tokens, or the outputs of a regression."""
     variables, genome = network.member.variables, network.genome
     return np.asarray(

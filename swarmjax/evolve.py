@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from swarmjax import fitness
+from swarmjax import extremes, fitness
 from swarmjax.dials import dial
-from swarmjax.policy import children, slots, stateless
+from swarmjax.policy import children, stateless
 from swarmjax.space import Choice
 from swarmjax.succession import take_over
 from swarmjax.types import Array, Frame, InputError, Key, Plan, Policy
@@ -191,17 +191,16 @@ def _succeed(
 
 def _truncate(key: Key, score: Array, frame: Frame, count: Array) -> tuple[jax.Array, jax.Array]:
     """A drawn parent for each slot, and who takes it: each `[N]`; `count` `[]` lose, or win."""
-    members = score.shape[0]
-    rank = fitness.ranks(score)
     known = jnp.asarray(score) > -jnp.inf
-    worst = known & (rank >= members - count)
+    # The unknown are worse than everyone else.
+    left = jnp.maximum(count - jnp.sum(~known), 0)
+    worst = known & extremes.lowest(jnp.where(known, score, jnp.inf), left)
     losers = worst | ~jnp.asarray(frame.alive)
-    # The unknown rank last, so the first `parents` places are all living.
     parents = jnp.minimum(count, jnp.sum(known))
+    best = extremes.slots_of(extremes.highest(score, parents))
     # Scaled rather than by `randint`, whose generators compile four times as long.
-    place = jnp.floor(jax.random.uniform(key, (members,)) * parents).astype(jnp.int32)
-    order = rank.at[rank].set(slots(frame))
-    return order[place], losers & (parents > 0)
+    place = jnp.floor(jax.random.uniform(key, score.shape) * parents).astype(jnp.int32)
+    return best[place], losers & (parents > 0)
 
 
 def _winner(key: Key, score: Array, size: int) -> tuple[jax.Array, jax.Array]:

@@ -95,6 +95,12 @@ def _gap(frame: Frame) -> Array:
         return metric(frame, "valid_loss") - namespace(frame.loss).asarray(frame.loss)
 
 
+# Goals of `diversity` that are taken for terms, and how they are written.
+_AROUND = {
+    "shared": "sj.shared(sj.weighted(accuracy=1.0), 0.3)",
+    "novelty": "sj.novelty(5, goal=sj.weighted(accuracy=1.0), weight=0.1)",
+}
+
 # What a member is measured by, as it is: not made a share, nor turned so that more is better.
 QUANTITIES: dict[str, Goal] = {
     **TERMS,
@@ -118,8 +124,18 @@ def quantity(frame: Frame, name: str) -> Array:
     return namespace(found).asarray(found, np.float32)
 
 
+def check_plain(name: str) -> None:
+    """Raises InputError if `name` is a goal around another one, not something it is made of."""
+    if name in _AROUND:
+        raise InputError(
+            f"a goal has no term {name!r}: that is a goal around another one, which no text tells; "
+            f"write it in Python, as in {_AROUND[name]}"
+        )
+
+
 def check_known(name: str, known: Mapping[str, Goal]) -> None:
     """Raises InputError, naming the nearest, if `name` is neither known nor that of a metric."""
+    check_plain(name)
     if name not in known and not name.startswith("valid_"):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)} or valid_*"

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from swarmjax import clock, directives, records
+import pyarrow as pa
+
+from swarmjax import clock, directives, inbox, records
 from swarmjax.channels import Bus, BusError, Publisher
 from swarmjax.directives import Given, Grant, Pulse, Share, Stop
 from swarmjax.errors import InputError, one_line
@@ -82,7 +84,10 @@ class Fleet:
         self._asked: set[int] = set()
         self._parcels: dict[int, list[bytes]] = {}
         self._spool = Spool(directory / "directives.spool", tell=tell)
-        self.inbox = Inbox(directory / "inbox.db")
+        self._kept, self._seen = directory / "inbox.db", 0
+        self.inbox = Inbox(self._kept)
+        # Grants are numbered from here on: above all those of runs that began before.
+        self._first = self.inbox.begun(self._now())
         self._recall()
         self._keeper = Timekeeper(host, port, self._now, tell=tell)
         self._outbox = Outbox(self._spool, bus, tell=tell)
@@ -105,13 +110,22 @@ class Fleet:
                 self.by_slot()
             return so
 
-    def grant(self, peer: Peer, **fields: Any) -> None:
-        """Grants a node steps; `fields` are those of a `Grant` without its number."""
+    def grant(self, peer: Peer, *, round: int, **fields: Any) -> None:
+        """Grants a node steps of a round; `fields` are those of a `Grant` without its number.
+
+        A grant that an earlier controller gave has the same number: a node that has heard it takes
+        no step twice, and the report of one that has followed it counts.
+        """
         with self.changed:
-            # Above all numbers that an earlier controller can have given.
-            peer.number, peer.report = max(self._now(), peer.number + 1), None
+            peer.number, peer.report = self._first + round, None
+            if self.done(peer, round):
+                peer.report = peer.latest
             peer.moved = time.monotonic()
-        self._send(peer, Grant, number=peer.number, **fields)
+        self._send(peer, Grant, number=peer.number, round=round, **fields)
+
+    def done(self, peer: Peer, round: int) -> bool:
+        """Whether the node has already reported what it was granted in a round."""
+        return peer.latest is not None and peer.latest.grant == self._first + round
 
     def fetch(self, peers: Iterable[Peer], seconds: float) -> dict[str, list[bytes]]:
         """The weights of nodes, in parts, by name; without those that did not come in time."""
@@ -129,6 +143,14 @@ class Fleet:
             self._asked, come = set(), self._parcels
         return {peer.name: come[n] for n, peer in asked.items() if n in come}
 
+    def windows(self, *, again: bool = False) -> dict[int, list[pa.Table]]:
+        """Slot -> tables of windows that came since this was asked last; `again`: all there are."""
+        last, found = inbox.windows_by_node(self._kept, 0 if again else self._seen)
+        self._seen = self._seen if again else last
+        with self.changed:
+            slots = {name: peer.slot for name, peer in self.peers.items()}
+        return {slots[name]: tables for name, tables in found.items() if name in slots}
+
     def give(self, peer: Peer, parts: list[bytes]) -> int:
         """Sends a node the weights that it will start from; returns the number of the request."""
         request = self._now()
@@ -136,9 +158,9 @@ class Fleet:
             self._send(peer, Given, request=request, part=i, parts=len(parts), data=data)
         return request
 
-    def close(self, reason: str = "the run is over") -> None:
-        """Tells all nodes to stop, and goes."""
-        for peer in self.by_slot().values():
+    def close(self, reason: str | None = "the run is over") -> None:
+        """Tells all nodes to stop, if there is a reason, and goes."""
+        for peer in self.by_slot().values() if reason is not None else ():
             self._send(peer, Stop, reason=reason)
         self._outbox.close()
         self._listener.close()
@@ -156,7 +178,7 @@ class Fleet:
     def _recall(self) -> None:
         """The nodes that an earlier controller knew; they are given time to be heard of."""
         for _, record in self.inbox.records():
-            if isinstance(record, Announce | Leave):
+            if isinstance(record, Announce | Leave | Report):
                 self._understand(record)
 
     def _hear(self, blobs: list[bytes]) -> None:
@@ -184,8 +206,9 @@ class Fleet:
             if isinstance(record, Leave):
                 peer.present = False
                 self._tell(f"node {peer.name} leaves: {one_line(record.reason)}")
-            elif isinstance(record, Report) and record.grant == peer.number:
-                peer.report = record
+            elif isinstance(record, Report):
+                peer.latest = record
+                peer.report = record if record.grant == peer.number else peer.report
             elif isinstance(record, Shared) and record.request in self._asked:
                 parts = peer.parcel.add(record.request, record.part, record.parts, record.data)
                 self._parcels |= {record.request: parts} if parts else {}
@@ -195,6 +218,11 @@ class Fleet:
     def _join(self, record: Announce) -> None:
         known = self.peers.get(record.node)
         if known is not None and known.announce.incarnation >= record.incarnation:
+            if known.announce.incarnation > record.incarnation:
+                self._tell(
+                    f"node {record.node} is not heeded: by its clock it started before the one "
+                    "that is known; set its clock right and start it again"
+                )
             return
         try:
             raw_genes(self._space, record.genes)

@@ -93,6 +93,16 @@ def frame_after(
     return after._replace(alarm=anomaly.alarms(frame, after, flags, measured))
 
 
+def flags_of(reports: Iterable[LaneReport], members: int) -> Flags:
+    """The alarms `[N]` of single steps that the lanes raised."""
+    flags = anomaly.silent(members)
+    for lane in reports:
+        real = lane.places >= 0
+        for values, new in zip(flags, lane.report.flags, strict=True):
+            values[lane.places[real]] = new[real]
+    return flags
+
+
 def _show(frame: Frame, lane: LaneReport) -> None:
     """Writes what a lane reported into the arrays of `frame`, which are nobody else's yet."""
     real, report = lane.places >= 0, lane.report

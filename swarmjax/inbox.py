@@ -1,6 +1,7 @@
 """What came from training nodes: every record once, on disk before it is acknowledged.
 
     records   one row per record: who, which, what kind, when it came, its bytes
+    begun     when the first controller of the run began, in its nanoseconds
     refused   one row per reason: how often, and when last
 
 SQLite in WAL mode, with one writer; the bytes are those that came, read by `records.decode_up`.
@@ -8,6 +9,7 @@ SQLite in WAL mode, with one writer; the bytes are those that came, read by `rec
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +27,7 @@ CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY, node TEXT NOT NULL, incarnation INTEGER NOT NULL,
     sequence INTEGER NOT NULL, kind TEXT NOT NULL, came_ns INTEGER NOT NULL, data BLOB NOT NULL,
     UNIQUE (node, incarnation, sequence));
+CREATE TABLE IF NOT EXISTS begun (ns INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS refused (
     reason TEXT PRIMARY KEY, count INTEGER NOT NULL, last_ns INTEGER NOT NULL);
 """
@@ -49,6 +52,13 @@ class Inbox:
             self._database.executescript(_TABLES)
         except sqlite3.Error as error:
             raise InputError(f"{path} cannot be used for records: {error}") from None
+
+    def begun(self, now: int) -> int:
+        """When the first controller that had this file began: now, if it is this one."""
+        with self._database as database:
+            statement = "INSERT INTO begun SELECT ? WHERE NOT EXISTS (SELECT * FROM begun)"
+            database.execute(statement, (now,))
+            return database.execute("SELECT min(ns) FROM begun").fetchone()[0]
 
     def take(self, blobs: Sequence[bytes]) -> list[Up]:
         """Keeps what is new, in one transaction, and returns it; refuses and counts the rest.
@@ -129,6 +139,23 @@ class Inbox:
     def close(self) -> None:
         """Closes the file."""
         self._database.close()
+
+
+def windows_by_node(path: Path, since: int = 0) -> tuple[int, dict[str, list[pa.Table]]]:
+    """Tables of windows kept after number `since`, by node, and the number of the last record.
+
+    For any thread and process, whoever writes meanwhile.
+    """
+    found: dict[str, list[pa.Table]] = {}
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=30.0)) as database:
+        asked = "SELECT id, data FROM records WHERE id > ? AND kind = 'windows' ORDER BY id"
+        for number, blob in database.execute(asked, (since,)):
+            record = records.decode_up(blob)
+            assert isinstance(record, Windows), "its kind is kept with it"
+            found.setdefault(record.node, []).append(windows.read_windows(record.table))
+            since = number
+    return since, found
 
 
 def _with_node(rows: pa.Table, record: Windows) -> pa.Table:

@@ -13,7 +13,7 @@ from swarmjax.errors import InputError, one_line
 
 # Of a table from outside. A column's name is also shown to people.
 MOST_COLUMNS, LONGEST_NAME = 1024, 256
-_TEXT = pa.dictionary(pa.int32(), pa.string())
+_TEXT, _LIST = pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.float32())
 _PLAIN = (pa.bool_(), pa.int32(), pa.int64(), pa.float16(), pa.float32(), pa.float64(), pa.string())
 
 
@@ -74,8 +74,10 @@ def to_bytes(rows: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def from_bytes(blob: bytes, *, most_rows: int) -> pa.Table:
+def from_bytes(blob: bytes, *, most_rows: int, lists: bool = False) -> pa.Table:
     """The table that `to_bytes` wrote, whoever says so; not larger in memory than the bytes are.
+
+    Columns may be numbers, booleans and texts, or with `lists` lists of float32.
 
     Raises:
         InputError: they are no such stream, or one with other types, too many rows or columns,
@@ -84,7 +86,7 @@ def from_bytes(blob: bytes, *, most_rows: int) -> pa.Table:
     try:
         _refuse_compressed(blob)
         with pa.ipc.open_stream(blob) as stream:
-            _check_schema(stream.schema)
+            _check_schema(stream.schema, lists)
             batches, rows = [], 0
             for batch in stream:
                 rows += batch.num_rows
@@ -101,7 +103,7 @@ def from_bytes(blob: bytes, *, most_rows: int) -> pa.Table:
     return found
 
 
-def _check_schema(schema: pa.Schema) -> None:
+def _check_schema(schema: pa.Schema, lists: bool) -> None:
     if len(schema) > MOST_COLUMNS:
         raise InputError(f"a table has {len(schema)} columns; at most {MOST_COLUMNS} are read")
     if len(set(schema.names)) != len(schema):
@@ -111,7 +113,7 @@ def _check_schema(schema: pa.Schema) -> None:
             raise InputError(
                 f"a table has a column called {one_line(field.name)!r}; it is not read"
             )
-        if field.type not in _PLAIN and field.type != _TEXT:
+        if field.type not in (*_PLAIN, _TEXT, *([_LIST] if lists else [])):
             raise InputError(
                 f"column {one_line(field.name)!r} has type {one_line(field.type)}; not read"
             )

@@ -51,8 +51,7 @@ class Keeper:
 
     def hash(self, round: int, trainer: Any) -> None:
         """Keeps what tells the networks of the last round from others, for who replays it."""
-        arrays = holding.arrays_of(trainer.state[0])
-        self._writer.digests(round, holding.digests(arrays))
+        self._writer.digests(round, holding.digests(trainer.arrays()))
 
     def close(self) -> None:
         """Waits for what is being written."""

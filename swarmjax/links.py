@@ -18,6 +18,7 @@ from swarmjax.policy import chain
 from swarmjax.presets import PRESETS, preset
 from swarmjax.projection import projected_gain
 from swarmjax.samplers import optuna_sampler
+from swarmjax.topology import migrate
 from swarmjax.types import InputError, Policy
 
 # Whoever needs more writes an experiment file.
@@ -25,7 +26,8 @@ _LONGEST = 2000
 
 _LINKS: tuple[Callable[..., Policy], ...] = (
     # Who starts from whom.
-    evolve.exploit, evolve.tournament, evolve.binary, evolve.regularised, niches, lineage_cap, heal,
+    evolve.exploit, evolve.tournament, evolve.binary, evolve.regularised, niches,
+    lineage_cap, migrate, heal,
     # How many steps.
     allocate.softmax, allocate.proportional, allocate.rank, allocate.uniform, projected_gain,
     halving.successive_halving, halving.hyperband, allocate.devices,

@@ -52,6 +52,20 @@ class Member(NamedTuple):
     step: Array
 
 
+class Network(NamedTuple):
+    """One network taken out of the swarm, on the host.
+
+    Attributes:
+        container: the padded shape its variables have.
+        member: variables, optimizer state and step.
+        genome: its genes, as scalars.
+    """
+
+    container: Any
+    member: Member
+    genome: Genome
+
+
 def new_member(recipe: Recipe, container: Any, key: Key, birth: Array, genome: Genome) -> Member:
     """One fresh member; its randomness is `fold_in(key, birth)`."""
     numbers = recipe.space.numbers(genome)

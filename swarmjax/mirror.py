@@ -1,7 +1,7 @@
 """A run directory that follows a run elsewhere, over a bus: for dashboards, and for safekeeping.
 
 What is stored here already tells from where on to ask, so that a mirror that was killed goes on
-where it was: every round is a file of its own, every event has its number.
+where it was: of every round the Frame is stored last, and every event has its number.
 """
 
 from __future__ import annotations
@@ -10,42 +10,55 @@ import contextlib
 import json
 import math
 import secrets
-import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from swarmjax import bulletins, ipc, ledger, seals, segments, store
+from swarmjax import bulletins, events, ledger, seals, store
 from swarmjax.bulletins import About, Follow, Rows, Said
 from swarmjax.channels import Bus, BusError, Consumer, Publisher
 from swarmjax.errors import InputError, one_line
+from swarmjax.reopening import reopen
 from swarmjax.space import Space
-from swarmjax.stored import MOST_MEMBERS, open_run
+from swarmjax.stored import open_run
+from swarmjax.vetted import Gathering
 
 # Seconds between two signs that somebody follows.
 _EVERY = 5.0
-_NEEDED = {"round", "member", "birth", "alive", "steps", "step"}
+# Reasons told apart; whoever makes up more of them fills no screen.
+_REASONS = 100
 
 
 class Mirror:
-    """The writer of one; `refused` counts what was malformed, `state` is that of the run."""
+    """The writer of one; `state` is that of the run.
 
-    def __init__(self, directory: Path, swarm: str):
+    `refused` counts what was malformed, `reasons` why.
+    """
+
+    def __init__(
+        self, directory: Path, swarm: str, tell: Callable[[str], None] = lambda text: None
+    ):
         """Goes on with a directory that is a mirror of the swarm, or begins one.
 
+        Args:
+            directory: of the mirror.
+            swarm: whom it follows.
+            tell: told in a line of every new reason to refuse something.
+
         Raises:
-            InputError: it holds another run.
+            InputError: it holds another run, or somebody else stores something there.
         """
         self.refused, self.state, self.round, self._event = 0, "unknown", 0, 0
+        self.reasons, self._tell = Counter[str](), tell
         self._directory, self._swarm, self._follower = directory, swarm, secrets.randbits(62)
         self._said: dict[str, bytes] = {}
-        self._parts: list[pa.Table] = []
-        # The round whose parts they are, and the last one that was missed and asked for again.
-        self._coming = self._missed = 0
-        self._database: sqlite3.Connection | None = None
+        # The parts that come now, and the last round that was missed and asked for again.
+        self._coming, self._missed = Gathering(), 0
+        self._writer: store.Writer | None = None
         if (directory / store.DATABASE).exists():
             self._continue()
         else:
@@ -63,39 +76,45 @@ class Mirror:
                 record = bulletins.decode_bulletin(blob)
                 if record.follower == self._follower:
                     self._store(record)
-            except InputError:
-                self.refused += 1
+            except InputError as error:
+                self._refuse(str(error))
+
+    def _refuse(self, reason: str) -> None:
+        self.refused += 1
+        reason = reason if reason in self.reasons or len(self.reasons) < _REASONS else "others"
+        if reason not in self.reasons:
+            self._tell(f"something is not stored: {reason}")
+        self.reasons[reason] += 1
 
     def close(self) -> None:
         """Closes the directory."""
-        if self._database is not None:
-            self._database.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _store(self, record: bulletins.Bulletin) -> None:
         if isinstance(record, About):
             self._about(record)
-        elif self._database is None:
+        elif self._writer is None:
             raise InputError("something of a run came before what the run is")
         elif isinstance(record, Rows):
             self._rows(record)
         elif isinstance(record, Said):
             self._event = max(self._event, record.id)
-            values = record.time, record.round, record.kind, record.member, record.text
-            row = (record.id, *seals.sealed(*values))
-            self._execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            row = events.sealed(*(getattr(record, name) for name in events.SEALED))
+            self._execute(events.COPY, (record.id, *row))
 
     def _about(self, record: About) -> None:
         if record.key == "status":
             self._status(record.value)
             return
         self._said[record.key] = record.value
-        if record.key == "steering" and self._database is None:
+        if record.key == "steering" and self._writer is None:
             self._create()
 
     def _status(self, value: bytes) -> None:
         status = bulletins.decode_status(value)
         fields = {name: getattr(status, name) for name in status.__struct_fields__}
-        if self._database is None or not all(map(_finite, fields.values())):
+        if self._writer is None or not all(map(_finite, fields.values())):
             raise InputError("the status of a run is not finite, or came first; refused")
         self._put("status", json.dumps(fields))
         self._put("heartbeat", json.dumps(status.heartbeat))
@@ -107,11 +126,13 @@ class Mirror:
         )
         try:
             made = Space.from_json(space)
-            store.create(self._directory, config | {"mirror": self._swarm}, made).close()
+            if not float(config.get("retain", 0)) >= 0:
+                raise ValueError(f"retain is {config['retain']}")
+            writer = store.create(self._directory, config | {"mirror": self._swarm}, made)
         # Whatever stands in a description that nobody here has made.
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise InputError(f"a run cannot be described so: {one_line(error)}") from None
-        self._open()
+        self._writer = writer
         self._put("steering", json.dumps(steering))
 
     def _continue(self) -> None:
@@ -119,12 +140,10 @@ class Mirror:
             if reader.config.get("mirror") != self._swarm:
                 raise InputError(f"{self._directory} holds a run that is no mirror of this swarm")
             self.round = max(reader.rounds(), default=0)
-        self._open()
-
-    def _open(self) -> None:
-        path = self._directory / store.DATABASE
-        self._database = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        self._event = self._database.execute("SELECT MAX(id) FROM events").fetchone()[0] or 0
+        self._writer = reopen(self._directory)
+        # Of the round that was coming when it ended.
+        self._writer.rewind(self.round)
+        self._event = self._writer.last_event()
 
     def _rows(self, record: Rows) -> None:
         if record.round <= self.round:
@@ -135,35 +154,28 @@ class Mirror:
             raise InputError(f"round {record.round} came before round {self.round + 1}; refused")
         if record.part == 0:
             # What was begun before was not confirmed, and comes again.
-            self._coming, self._parts = record.round, []
-        if (record.round, record.part) != (self._coming, len(self._parts)):
-            raise InputError(f"part {record.part} of a round came out of order; refused")
-        self._parts.append(checked(record))
-        if len(self._parts) == record.parts:
-            self._write(record.round, pa.concat_tables(self._parts))
+            self._coming = Gathering((record.round, record.kind))
+        table = self._coming.add(record)
+        if table is not None:
+            self._coming = Gathering()
+            self._keep(record.kind, record.round, table)
 
-    def _write(self, round: int, table: pa.Table) -> None:
-        path = self._directory / "frames" / f"r{round:06d}.parquet"
-        segments.save(path, table)
-        self.round, self._parts = round, []
+    def _keep(self, kind: str, round: int, table: pa.Table) -> None:
+        assert self._writer is not None, "it was opened"
+        if kind in store.SUMMARIES:
+            self._writer.summary(kind, round, table)
+        elif kind in store.SEGMENTS:
+            self._writer.rows(kind, round, table)
+        else:
+            self._writer.frame(round, table)
+            self.round = round
 
     def _put(self, key: str, value: str) -> None:
         self._execute("REPLACE INTO meta VALUES (?, ?, ?)", seals.sealed(key, value))
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        assert self._database is not None, "it was opened"
-        with self._database:
-            self._database.execute(statement, values)
-
-
-def checked(record: Rows) -> pa.Table:
-    """The table of a part; raises InputError unless it is one of that round."""
-    table = ipc.from_bytes(record.table, most_rows=MOST_MEMBERS)
-    if not _NEEDED <= set(table.column_names):
-        raise InputError(f"a table lacks {', '.join(sorted(_NEEDED - set(table.column_names)))}")
-    if table.num_rows == 0 or table["round"].unique().to_pylist() != [record.round]:
-        raise InputError(f"a table is not of round {record.round}; refused")
-    return table
+        assert self._writer is not None, "it was opened"
+        self._writer._execute(statement, values)
 
 
 def follow(
@@ -179,7 +191,7 @@ def follow(
     Raises:
         InputError: the directory holds another run.
     """
-    mirror, lost = Mirror(directory, swarm), False
+    mirror, lost = Mirror(directory, swarm, tell), False
 
     def going() -> bool:
         return mirror.state in (*ledger.STEERABLE, "unknown") and not ended()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from swarmjax import anomaly
 from swarmjax.bus import open_bus, open_if_named
 from swarmjax.channels import Bus
 from swarmjax.crossover import OF_TWO, OPERATORS
+from swarmjax.elsewhere import Known
 from swarmjax.fleet import Fleet
+from swarmjax.members import Network
+from swarmjax.naming import Named
 from swarmjax.node_trainer import NodeTrainer
 from swarmjax.relay import relayed
 from swarmjax.space import Space
-from swarmjax.train import LocalTrainer, Network
-from swarmjax.types import Frame, Genome, Plan, Trainer
+from swarmjax.train import LocalTrainer
+from swarmjax.types import Frame, Genome, Plan
 
 # Seconds in which all nodes must have joined.
 JOINING = 600.0
@@ -30,16 +33,19 @@ _TWO = [OPERATORS.index(name) for name in OF_TWO]
 class Mixed:
     """The trainer of both: the first members of the swarm are local, the rest are nodes.
 
+    After a round `away` is the Frame of the nodes, births as their trainer numbers them.
+
     Weights do not go from one kind to the other: who would start from a member of the other kind
     takes over its genes alone. Networks can be taken out of the local members.
     """
 
-    def __init__(self, local: LocalTrainer, nodes: Trainer, members: tuple[int, int]):
+    def __init__(self, local: LocalTrainer, nodes: Known, members: tuple[int, int]):
         """Joins trainers of so many members."""
+        self._windows: Mapping[str, np.ndarray] = {}
         self._local, self._nodes = local, nodes
         here, there = members
         self._members, self._parts = here + there, (slice(0, here), slice(here, here + there))
-        self.recipe = local.recipe
+        self.recipe, self.away = local.recipe, None
 
     @property
     def choices(self):
@@ -71,8 +77,25 @@ class Mixed:
 
     @property
     def shown(self):
-        """Of the local trainer; nodes send their own windows, see `inbox`."""
-        return self._local.shown
+        """Of the local trainer, with the windows of nodes; all that they sent is in `inbox`."""
+        shown = self._local.shown
+        if not self._windows:
+            return shown
+        first = {"member": self._parts[0].stop}
+        joined = {
+            name: np.concatenate([values, self._windows[name] + first.get(name, 0)])
+            for name, values in shown.windows.items()
+        }
+        return shown._replace(windows={n: v.astype(shown.windows[n].dtype)
+                                       for n, v in joined.items()})  # fmt: skip
+
+    def arrays(self) -> Named:
+        """As of the local trainer; nodes hold their own."""
+        return self._local.arrays()
+
+    def blank(self, genome: Genome):
+        """As of the local trainer."""
+        return self._local.blank(genome)
 
     def prepare(self, genome: Genome) -> None:
         """As of the local trainer."""
@@ -94,7 +117,9 @@ class Mixed:
         with ThreadPoolExecutor(1) as pool:
             away = pool.submit(self._nodes.round, *there)
             mine = self._local.round(*here)
-            return joined_frame(frame, (mine, away.result()))
+            self.away = away.result()
+        self._windows = self._nodes.windows(self.away)
+        return joined_frame(frame, (mine, self.away))
 
 
 def part_of_plan(plan: Plan, frame: Frame, part: slice) -> Plan:
@@ -168,10 +193,14 @@ def with_nodes(
     swarm: str,
     patience: float,
     tell: Callable[[str], None],
+    done: int = 0,
+    known: Mapping[int, Frame] | None = None,
 ) -> Iterator[LocalTrainer | Mixed]:
     """The trainer of a run, with its nodes if it has any, which are told to stop at the end.
 
-    Meanwhile the run can be followed over the bus, where one is named.
+    Not if the process was asked to end: then they wait for the run to be taken up. Meanwhile the
+    run can be followed over the bus, where one is named. Of a run that is taken up so many rounds
+    are `done`, what nodes showed is `known`, and it goes on without those that do not come back.
 
     Raises:
         InputError: there is no such bus, or not all nodes join in time.
@@ -183,9 +212,13 @@ def with_nodes(
             return
         with _fleet(opened, swarm, space, members[1], directory, patience, tell) as fleet:
             tell(f"waiting for {members[1]} nodes of swarm {swarm} at {opened}")
-            nodes = NodeTrainer(fleet, space, members[1])
-            nodes.wait(JOINING)
-            yield Mixed(local, nodes, members)
+            # No member has more than one birth in a round.
+            nodes = NodeTrainer(fleet, space, members[1], members[1] * (done + 1) if done else 0)
+            if not done:
+                nodes.wait(JOINING)
+            elif (joined := nodes.gather(JOINING)) < members[1]:
+                tell(f"only {joined} of {members[1]} nodes are back; going on without the others")
+            yield Mixed(local, Known(nodes, known or {}), members)
 
 
 @contextlib.contextmanager
@@ -198,7 +231,7 @@ def _fleet(
     patience: float,
     tell: Callable[[str], None],
 ) -> Iterator[Fleet]:
-    """The nodes of the run; in the end they are told to stop."""
+    """The nodes of the run; in the end they are told to stop, unless it is to be taken up."""
 
     def told(text: str) -> None:
         # What cannot be written down must not end the threads that hear and answer the nodes.
@@ -206,5 +239,13 @@ def _fleet(
             tell(text)
 
     fleet = Fleet(bus, swarm, space, nodes, directory, patience=patience, tell=told)
-    with contextlib.closing(fleet):
+    try:
         yield fleet
+    except KeyboardInterrupt:
+        fleet.close(None)
+        tell("nodes wait for the run to be resumed; end them if it is not")
+        raise
+    except BaseException:
+        fleet.close("the run failed")
+        raise
+    fleet.close()

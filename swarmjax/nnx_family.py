@@ -8,7 +8,7 @@ leak from one trace or member to another, its random streams least of all.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -89,6 +89,19 @@ def load(net: nnx.Module, variables: Variables) -> nnx.Module:
     state = [(paths[path], jnp.asarray(leaf)) for path, leaf in flat]
     nnx.update(net, nnx.from_flat_state(state))
     return net
+
+
+def parts(net: nnx.Module) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Path, type and sizes of every module that holds weights itself, in the order it is held.
+
+    Sizes are the last two of its largest weight.
+    """
+    for path, module in nnx.iter_modules(net):
+        own = [v.get_value() for v in vars(module).values() if isinstance(v, nnx.Param)]
+        if own:
+            largest = max(own, key=jnp.size)
+            name = "/".join(map(str, path)) or type(module).__name__
+            yield name, type(module).__name__, tuple(jnp.shape(largest)[-2:])
 
 
 def _variables(net: nnx.Module) -> list[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from swarmjax import anomaly
 from swarmjax.errors import InputError
 from swarmjax.fleet import Fleet
+from swarmjax.node_windows import window_columns
 from swarmjax.peers import Peer, raw_genes
 from swarmjax.records import Report
 from swarmjax.space import Space
@@ -44,23 +46,29 @@ class NodeTrainer:
     not, the member keeps its own and takes over the genes.
     """
 
-    def __init__(self, fleet: Fleet, space: Space, members: int):
+    def __init__(self, fleet: Fleet, space: Space, members: int, births: int = 0):
         """Nothing is trained before the first round.
 
         Args:
             fleet: the nodes, as many as there are members.
             space: of their genes.
             members: how many.
+            births: networks that were born before, in a run that is taken up.
         """
         self._fleet, self._space, self._members = fleet, space, members
-        self._births = 0
+        self._births = births
+
+    def gather(self, seconds: float) -> int:
+        """Waits for so long that every member has a node, and returns how many have."""
+        self._fleet.wait(lambda: len(self._fleet.by_slot()) == self._members, seconds)
+        return len(self._fleet.by_slot())
 
     def wait(self, seconds: float) -> None:
         """Waits until every member has a node; InputError if that takes longer."""
-        fleet, wanted = self._fleet, self._members
-        if not fleet.wait(lambda: len(fleet.by_slot()) == wanted, seconds):
+        joined = self.gather(seconds)
+        if joined < self._members:
             raise InputError(
-                f"only {len(fleet.by_slot())} of {wanted} nodes have joined within {seconds:g} s; "
+                f"only {joined} of {self._members} nodes have joined within {seconds:g} s; "
                 "start more of them, or ask for fewer"
             )
 
@@ -69,7 +77,9 @@ class NodeTrainer:
         round, peers = int(frame.round) + 1, self._fleet.by_slot()
         plan = Plan(*map(_hosted, plan))
         orders = {slot: self._order(plan, peers, slot) for slot in sorted(peers)}
-        parcels = self._parcels(plan, peers, orders)
+        # Not for those that an earlier controller told, and that are done.
+        due = {slot: o for slot, o in orders.items() if not self._fleet.done(o.peer, round)}
+        parcels = self._parcels(plan, peers, due)
         steps_of = np.asarray(frame.total_steps)
         for slot, order in orders.items():
             parts = parcels.get(int(plan.parent[slot])) if order.start == "weights" else None
@@ -82,6 +92,13 @@ class NodeTrainer:
             )
         self._await(orders)
         return self._frame(plan, frame, orders)
+
+    def windows(self, frame: Frame, *, again: bool = False) -> Mapping[str, np.ndarray]:
+        """Windows of the round that `frame` shows, by slot of this trainer.
+
+        With `again` it may be any round; without, the one that was trained last.
+        """
+        return window_columns(self._fleet.windows(again=again), frame)
 
     def _order(self, plan: Plan, peers: dict[int, Peer], slot: int) -> _Order:
         peer, parent = peers[slot], peers.get(int(plan.parent[slot]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from swarmjax.archipelago import Archipelago
 from swarmjax.ensemble import Ensemble, Soup, choose_ensemble, choose_soup, ranked
 from swarmjax.experiment import Setup
 from swarmjax.mixed import Mixed
@@ -35,11 +36,11 @@ class Result(NamedTuple):
     soup: Soup | None
     frame: Frame
     directory: Path
-    trainer: LocalTrainer | Mixed
+    trainer: LocalTrainer | Mixed | Archipelago
 
 
 def together(
-    setup: Setup, trainer: LocalTrainer | Mixed, frame: Frame
+    setup: Setup, trainer: LocalTrainer | Mixed | Archipelago, frame: Frame
 ) -> tuple[Ensemble | None, Soup | None]:
     """What the living of the last round are worth together; None where nobody asked, or lives."""
     size = setup.experiment.ensemble

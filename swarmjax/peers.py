@@ -29,6 +29,7 @@ class Peer:
         stuck: it lives, but was given up because it did not move.
         number: of its last grant.
         report: what it said at the end of that grant, or None so far.
+        latest: the last report that came, of whatever grant.
         parcel: parts of its weights as they come.
     """
 
@@ -42,6 +43,7 @@ class Peer:
     stuck: bool = False
     number: int = 0
     report: Report | None = None
+    latest: Report | None = None
     parcel: Collector = field(default_factory=Collector)
 
     @property

@@ -84,6 +84,26 @@ class Change(NamedTuple):
     new: Genome
 
 
+class Descent(NamedTuple):
+    """Whose weights every slot goes on from by a Plan, whoever keeps them.
+
+    Attributes:
+        parent: as in `Change`.
+        mate: as in `Change`.
+        operator: as in `Change`.
+        fresh: as in `Change`.
+        same: as in `Change`.
+        newborn: as in `Change`.
+    """
+
+    parent: np.ndarray
+    mate: np.ndarray
+    operator: np.ndarray
+    fresh: np.ndarray
+    same: np.ndarray
+    newborn: np.ndarray
+
+
 class Store(NamedTuple):
     """How cohorts are kept.
 
@@ -129,6 +149,7 @@ def apply_plan(
     plan: Plan,
     store: Store,
     *,
+    born: np.ndarray | None = None,
     each: Each = map,
 ) -> Swarm:
     """Gives every slot the weights its plan asks for: its own, its parent's, or fresh ones.
@@ -146,13 +167,15 @@ def apply_plan(
         genome: genes before the plan.
         plan: checked by `policy.check_plan`.
         store: how cohorts are kept.
+        born: `[N]` birth numbers afterwards, where this swarm is a part of one that counts them;
+            None: the newborn take the next ones.
         each: maps over cohorts, perhaps concurrently.
 
     Raises:
         PlanError: an operator needs to know the units of a network that is not padded.
     """
     _check_operators(recipe, np.where(plan.fresh, 0, plan.operator))
-    change = _change(recipe, containers, swarm, genome, plan)
+    change = _change(recipe, containers, swarm, genome, plan, born)
     row = _rows(swarm.kind, swarm.row, change)
     cohorts, step = _move(recipe, key, swarm, change, row, store, each)
     lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
@@ -192,7 +215,8 @@ def _written(swarm: Swarm, change: Change, row, store: Store, arriving, kind: in
     rows = int(row[change.kind == kind].max()) + 1
     for move, members in moves:
         members = arriving(kind, move, stack) if members is None else members
-        stack = _settle(stack, store, move, row, members, rows)
+        target = np.where(move.slots >= 0, row[move.slots], -1).astype(np.int32)
+        stack = settled(stack, store, target, members, rows)
         moved.append((move.slots[move.slots >= 0], _steps(swarm, change, move, members)))
     return stack, moved
 
@@ -207,13 +231,15 @@ def _check_operators(recipe: Recipe, operator: np.ndarray) -> None:
             )
 
 
-def _change(recipe, planned, swarm, genome, plan) -> Change:
+def descent(recipe: Recipe, genome: Genome, plan: Plan) -> Descent:
+    """What a Plan means for the weights of every slot; `genome` `[N]` are the genes before it."""
     slots = np.arange(len(plan.parent))
     fresh = np.asarray(plan.fresh)
     parent = np.where(fresh, slots, plan.parent)
-    old: Genome = {name: np.asarray(values) for name, values in genome.items()}
-    new: Genome = {name: np.asarray(values) for name, values in plan.genome.items()}
-    structure = [(old[name], new[name]) for name in recipe.space.structural]
+    structure = [
+        (np.asarray(genome[name]), np.asarray(plan.genome[name]))
+        for name in recipe.space.structural
+    ]
     same = ~fresh & _equal((before[parent] == after for before, after in structure), slots)
     fits = _equal((before[parent] == before[plan.mate] for before, _ in structure), slots)
     resizes = recipe.family.sizes is not None
@@ -222,15 +248,29 @@ def _change(recipe, planned, swarm, genome, plan) -> Change:
     single = ~two | ~(fits | resizes)
     mate, same = np.where(single, parent, plan.mate), same & (operator == 0)
     newborn = fresh | (parent != slots) | (operator != 0)
-    birth = swarm.birth.copy()
-    birth[newborn] = swarm.births + np.arange(newborn.sum())
-    found, index = architectures(recipe.space, new)
+    return Descent(parent, mate, operator, fresh, same, newborn)
+
+
+def numbered(birth: np.ndarray, births: int, newborn: np.ndarray) -> np.ndarray:
+    """Birth numbers `[N]` after the `newborn` `[N]` took the next of `births` so far."""
+    after = birth.copy()
+    after[newborn] = births + np.arange(newborn.sum())
+    return after
+
+
+def _change(recipe, planned, swarm, genome, plan, born) -> Change:
+    found, index = architectures(recipe.space, plan.genome)
     wanted = [place(recipe.family, planned, architecture) for architecture in found]
     containers = tuple(dict.fromkeys((*swarm.containers, *wanted)))
     kind = np.asarray([containers.index(container) for container in wanted], np.int32)[index]
+    line = descent(recipe, genome, plan)
+    birth = numbered(swarm.birth, swarm.births, line.newborn) if born is None else born
+    old: Genome = {name: np.asarray(values) for name, values in genome.items()}
+    new: Genome = {name: np.asarray(values) for name, values in plan.genome.items()}
     return Change(
-        parent, mate, operator, containers, kind, index, fresh, same, newborn, birth, old, new
-    )
+        line.parent, line.mate, line.operator, containers, kind, index, line.fresh, line.same,
+        line.newborn, birth, old, new,
+    )  # fmt: skip
 
 
 def _equal(genes, slots) -> np.ndarray:
@@ -317,13 +357,16 @@ def _near(rows: np.ndarray, devices: int) -> bool:
     return bool(((stacks.device_of(rows, devices) == own) | (rows < 0)).all())
 
 
-def _settle(stack, store: Store, move: Move, row, members: Member, rows: int) -> Member:
+def settled(stack, store: Store, rows: np.ndarray, members: Member, most: int) -> Member:
+    """The stack, which is consumed, or a new one, with room for `most` and members in `rows`.
+
+    Both are lanes `[G, L]`, every member where its row is; there is nobody below row 0.
+    """
     if stack is None:
-        stack = stacks.new_stack(members, store.mesh, rows, store.host)
-    elif stacks.rows_of(stack) < rows:
-        stack = stacks.grow(stack, rows)
-    target = np.where(move.slots >= 0, row[move.slots], -1).astype(np.int32)
-    return stacks.put(stack, store.mesh, target, members, near=True)
+        stack = stacks.new_stack(members, store.mesh, most, store.host)
+    elif stacks.rows_of(stack) < most:
+        stack = stacks.grow(stack, most)
+    return stacks.put(stack, store.mesh, rows, members, near=True)
 
 
 def _steps(swarm: Swarm, change: Change, move: Move, members: Member) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -80,6 +82,44 @@ class _Bar(Progress):
             yield Text(text, style="dim")
 
 
+# Seconds between two lines where no bar can move.
+_PAUSE = 10.0
+
+
+class _Lines:
+    """Prints how far something is, now and then, where there is no terminal to draw a bar on."""
+
+    def __init__(self, console: Console):
+        self._console, self._since = console, -math.inf
+
+    def tell(self, text: str, last: bool = False) -> None:
+        """Prints it, unless something was printed just before and this is not the last."""
+        now = time.monotonic()
+        if not self._console.is_terminal and (last or now - self._since >= _PAUSE):
+            self._since = now
+            self._console.print(Text(text), highlight=False)
+
+
+@contextlib.contextmanager
+def rounds(console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A bar, or lines, of rounds that are done: to be told how many, and of how many."""
+    console = console or Console(stderr=True)
+    lines = _Lines(console)
+    columns = SpinnerColumn(), TextColumn("round {task.completed} of {task.total}"), BarColumn()
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("rounds", visible=False)
+
+        def tell(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of, visible=True)
+            lines.tell(f"round {done} of {of}", done == of)
+
+        yield tell
+
+
 # The heading of a column, and its cells.
 Cells = tuple[str, list[str]]
 
@@ -93,6 +133,7 @@ class Terminal:
     def __init__(self, console: Console | None = None):
         """Draws on `console`, by default the standard error stream."""
         self._console = console or Console(stderr=True)
+        self._lines = _Lines(self._console)
         self._bar = _Bar(
             SpinnerColumn(),
             TextColumn("round {task.fields[round]}"),
@@ -129,6 +170,10 @@ class Terminal:
             alive=f"{status.alive}/{status.members}",
             lineages=self._lineages(status),
         )  # fmt: skip
+        self._lines.tell(
+            f"round {status.round}: {status.done:,} of {status.budget:,} member-steps, "
+            f"best {best}, {status.alive} of {status.members} alive"
+        )
 
     def _lineages(self, status: Status) -> str:
         # In a narrow window the bar and the time left come first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +46,7 @@ def prove(
     round: int | None = None,
     member: int | None = None,
     nearest: bool = True,
+    tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> Proof:
     """Rebuilds the networks of a round and compares numbers and weights with the stored ones.
 
@@ -54,6 +56,7 @@ def prove(
         round: which; None: the last.
         member: only this one is compared.
         nearest: as in `replay`.
+        tell: likewise.
 
     Raises:
         InputError: there is no such run, round or member, or it was another experiment.
@@ -65,12 +68,13 @@ def prove(
         if member is not None and not 0 <= member < experiment.members:
             last = experiment.members - 1
             raise InputError(f"member {member} is none of the swarm's, 0 to {last}")
-        trainer, frame = replay(replace(experiment, directory=directory), round, nearest=nearest)
+        asked = replace(experiment, directory=directory)
+        trainer, frame = replay(asked, round, nearest=nearest, tell=tell)
         plan = telemetry.plan_from_table(next(table for _, table in reader.plans(round)))
         rebuilt = telemetry.frame_table(plan, frame, 0.0)
         slots = range(experiment.members) if member is None else [member]
         faults = _differences(rebuilt, reader.frames(round).slice(0, len(rebuilt)), slots)
-        hashes, kept = holding.digests(holding.arrays_of(trainer.state[0])), reader.digests(round)
+        hashes, kept = holding.digests(trainer.arrays()), reader.digests(round)
     if kept is not None:
         unlike = [slot for slot in slots if (hashes[slot] != kept[slot]).any()]
         faults += [f"member {slot}: its weights are not those of the run" for slot in unlike]

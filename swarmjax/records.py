@@ -60,7 +60,7 @@ class _Up(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         node: its name, unique in the swarm.
-        incarnation: how often it was started, from 1 on.
+        incarnation: of its process; greater at every start, see `spool.Spool`.
         sequence: number of the record within the incarnation, from 0 on.
         wall_ns: see `clock.Stamp`, as for the next three.
         monotonic_ns: its monotonic clock.
@@ -69,7 +69,7 @@ class _Up(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     node: Name
-    incarnation: Small
+    incarnation: Whole
     sequence: Whole
     wall_ns: Whole
     monotonic_ns: Whole

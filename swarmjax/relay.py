@@ -13,25 +13,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from swarmjax import bulletins, ipc
+from swarmjax import bulletins
 from swarmjax.bulletins import LONGEST, About, Follow, Rows, Said
 from swarmjax.channels import Bus, BusError, Publisher
 from swarmjax.errors import InputError, one_line
-from swarmjax.records import LARGEST
+from swarmjax.excerpts import Tables, parted, rounds_after
 from swarmjax.stored import Reader, open_run
 
 # Seconds between two looks, and after which a follower that is silent is told no more.
 LOOK, LEASE = 0.1, 60.0
-# Rounds and events sent at a time.
-_ROUNDS, _EVENTS = 20, 500
-# Of a message, beside its table; schemas of many columns are repeated in every part.
-_ROOM = LARGEST - 4096
+# Events sent at a time.
+_EVENTS = 500
 
 
 class Relay:
@@ -121,19 +115,20 @@ class Relay:
         about = [] if self._status else self._about(reader)
         if not self._status and not about:
             return
-        rounds = list(islice(_after(reader, self._round), _ROUNDS))
+        rounds = list(rounds_after(reader, self._round))
         events = reader.events(self._event)[:_EVENTS]
-        messages = about + [blob for n, table in rounds for blob in self._rows(n, table)]
+        messages = about + [blob for n, tables in rounds for blob in self._rows(n, tables)]
         messages += [
             self._encoded(Said, **event._asdict() | {"text": event.text[:LONGEST]})
             for event in events
         ]
-        behind = len(rounds) == _ROUNDS or len(events) == _EVENTS
+        last = rounds[-1][0] if rounds else self._round
+        behind = reader.complete() > last or len(events) == _EVENTS
         if status != self._status and not behind:
             messages.append(self._encoded(About, key="status", value=status))
         if messages:
             publisher.publish(self._told, messages)
-        self._round = rounds[-1][0] if rounds else self._round
+        self._round = last
         self._event = events[-1].id if events else self._event
         self._status = self._status if behind else status
 
@@ -149,28 +144,15 @@ class Relay:
             for key, value in said.items()
         ]
 
-    def _rows(self, round: int, table: pa.Table) -> Iterator[bytes]:
-        tables = parted(table)
-        for part, blob in enumerate(tables):
-            yield self._encoded(Rows, round=round, part=part, parts=len(tables), table=blob)
+    def _rows(self, round: int, tables: Tables) -> Iterator[bytes]:
+        for kind, table in tables:
+            blobs = parted(table)
+            for part, blob in enumerate(blobs):
+                of = {"kind": kind, "round": round, "part": part, "parts": len(blobs)}
+                yield self._encoded(Rows, table=blob, **of)
 
     def _encoded(self, record, /, **fields) -> bytes:
         return bulletins.encode(record(follower=self._follower, **fields))
-
-
-def parted(table: pa.Table) -> list[bytes]:
-    """A table as streams of some of its rows, each short enough for a message."""
-    blob = ipc.to_bytes(table)
-    if len(blob) <= _ROOM or table.num_rows < 2:
-        return [blob]
-    half = table.num_rows // 2
-    return parted(table.slice(0, half)) + parted(table.slice(half))
-
-
-def _after(reader: Reader, round: int) -> Iterator[tuple[int, pa.Table]]:
-    for each in reader.rounds():
-        if each > round:
-            yield each, pq.read_table(reader.directory / "frames" / f"r{each:06d}.parquet")
 
 
 def _status(reader: Reader) -> bytes:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from swarmjax import anomaly, seals, tenure
+from swarmjax import anomaly, events, seals, tenure
 from swarmjax.errors import one_line
 from swarmjax.store import DATABASE, Writer
 from swarmjax.types import InputError
@@ -34,6 +34,7 @@ def reopen(directory: Path) -> Writer:
         if sound != "ok":
             raise sqlite3.DatabaseError(f"it is damaged: {sound}")
         seals.upgrade(database)
+        events.upgrade(database)
     except sqlite3.Error as error:
         os.close(held)
         raise InputError(f"{directory} cannot be opened for writing: {one_line(error)}") from None

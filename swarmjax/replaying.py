@@ -5,24 +5,30 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 import jax
 
-from swarmjax import anomaly, checkpoints, holding, naming, telemetry
+from swarmjax import checkpoints, naming, telemetry
 from swarmjax.checkpoints import Checkpoint
 from swarmjax.experiment import Experiment, Setup, check
+from swarmjax.planner import Choices
 from swarmjax.result import main_metric
 from swarmjax.rounds import begin, budgeted, prepare_jax
 from swarmjax.stored import Reader, open_run
-from swarmjax.train import Choices, LocalTrainer
+from swarmjax.train import LocalTrainer
 from swarmjax.types import Frame, InputError
 
 
 def replay(
-    experiment: Experiment, rounds: int | None = None, *, nearest: bool = False
+    experiment: Experiment,
+    rounds: int | None = None,
+    *,
+    nearest: bool = False,
+    tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[LocalTrainer, Frame]:
     """Repeats a stored run from its Plans, bit for bit, without asking its policy.
 
@@ -30,6 +36,7 @@ def replay(
         experiment: what was run; its `directory` holds the run.
         rounds: how many rounds to repeat, or None for all that are stored.
         nearest: begins with the nearest checkpoint before instead of the seed.
+        tell: told after each round how many are done, and of how many.
 
     Returns:
         The trainer, which holds the weights, and the last Frame.
@@ -45,10 +52,12 @@ def replay(
         trainer, frame = begin(setup, Choices.from_json(reader.engine()))
         if nearest:
             frame = _from_checkpoint(trainer, frame, reader, rounds)
+        last = max(reader.rounds(), default=0) if rounds is None else rounds
         for round, table in reader.plans(int(frame.round) + 1):
             if rounds is None or round <= rounds:
                 after = trainer.round(telemetry.plan_from_table(table), frame)
                 frame = budgeted(after, int(after.remaining), experiment)
+                tell(round, max(round, last))
     return trainer, frame
 
 
@@ -62,7 +71,7 @@ def _from_checkpoint(
     return take_up(trainer, first, telemetry.plan_from_table(plan).genome, checkpoint)
 
 
-def take_up(trainer: LocalTrainer, first: Frame, genome: Any, checkpoint: Checkpoint) -> Frame:
+def take_up(trainer: Any, first: Frame, genome: Any, checkpoint: Checkpoint) -> Frame:
     """Lets `trainer` hold what a checkpoint does, and returns the Frame of its round.
 
     Args:
@@ -77,14 +86,7 @@ def take_up(trainer: LocalTrainer, first: Frame, genome: Any, checkpoint: Checkp
     found = naming.rebuilt(first, checkpoint.arrays, "frame")
     # In the order in which a trainer names them, and a round's columns come.
     frame = found._replace(metrics={name: found.metrics[name] for name in first.metrics})
-    blank = anomaly.init(len(first.alive))
-
-    def make(containers, store):
-        genes = frame.genome
-        swarm = holding.swarm_of(trainer.recipe, containers, genes, checkpoint.arrays, store)
-        return swarm, naming.rebuilt(blank, checkpoint.arrays, "detector")
-
-    trainer.resume(genome, make)
+    trainer.take_up(genome, frame.genome, checkpoint.arrays)
     return frame
 
 

@@ -13,10 +13,10 @@ from flax.traverse_util import flatten_dict
 from swarmjax import models, training
 from swarmjax.compiling import QUICK
 from swarmjax.experiment import Setup
-from swarmjax.members import Recipe
+from swarmjax.members import Network, Recipe
 from swarmjax.space import Option
 from swarmjax.tasks import Task
-from swarmjax.train import LocalTrainer, Network
+from swarmjax.train import LocalTrainer
 from swarmjax.types import Frame, InputError
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,10 +12,14 @@ import numpy as np
 from swarmjax import machine, resources
 from swarmjax.experiment import Experiment, Setup
 from swarmjax.frames import first_frame
+from swarmjax.planner import Choices
 from swarmjax.policy import PlanError, check_plan, culprit, keep
-from swarmjax.train import Choices, LocalTrainer
+from swarmjax.train import LocalTrainer
 from swarmjax.types import Array, Frame, Key, Plan, Policy, State
 from swarmjax.watch import Wanted
+
+# Makes the trainer of a run from what was decided about speed, if anything was.
+Make = Callable[[Setup, Choices | None], Any]
 
 
 def prepare_jax() -> None:
@@ -28,18 +34,26 @@ def prepare_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def begin(setup: Setup, choices: Choices | None = None) -> tuple[LocalTrainer, Frame]:
-    """The trainer and the Frame before the first round."""
+def begin(
+    setup: Setup, choices: Choices | None = None, make: Make | None = None
+) -> tuple[Any, Frame]:
+    """The trainer, that of this process unless `make` makes another, and the first Frame."""
     experiment = setup.experiment
-    trainer = LocalTrainer(
+    genome = setup.recipe.space.draw(experiment.seed, experiment.members)
+    frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
+    trainer = (make or local)(setup, choices)
+    return trainer, budgeted(frame, experiment.budget, experiment)
+
+
+def local(setup: Setup, choices: Choices | None) -> LocalTrainer:
+    """The trainer of this process."""
+    experiment = setup.experiment
+    return LocalTrainer(
         setup.recipe, setup.task, members=experiment.members - experiment.nodes,
         budget=experiment.budget,
         seed=experiment.seed, storage=experiment.storage, choices=choices,
         wanted=Wanted(experiment.window, tuple(experiment.trace), tuple(experiment.parameters)),
     )  # fmt: skip
-    genome = setup.recipe.space.draw(experiment.seed, experiment.members)
-    frame = first_frame(setup.recipe, setup.task, experiment.members, genome)
-    return trainer, budgeted(frame, experiment.budget, experiment)
 
 
 def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:

@@ -16,6 +16,8 @@ import numpy as np
 from swarmjax import (
     anomaly,
     champion,
+    checkpoints,
+    elsewhere,
     outcome,
     progress,
     resources,
@@ -25,6 +27,7 @@ from swarmjax import (
     strain,
     telemetry,
 )
+from swarmjax.archipelago import Archipelago
 from swarmjax.backlog import Backlog
 from swarmjax.champion import Champion
 from swarmjax.compiling import QUICK, Watch
@@ -49,6 +52,7 @@ def run(
     display: progress.Display | None = None,
     started: Callable[[Path], None] = lambda directory: None,
     resume: bool = False,
+    trainer: Any = None,
     **settings: Any,
 ) -> Result:
     """Trains a swarm until its budget is spent.
@@ -58,6 +62,8 @@ def run(
         display: shown what happens; None for silence.
         started: called with the run's directory once it exists.
         resume: goes on with the run in the directory, whatever ended it, instead of a new one.
+        trainer: where members train, such as `sj.islands(2)`; None: in this process. What it
+            began stays open for the result; `result.trainer.close()` ends it.
         settings: fields of `Experiment`.
 
     Raises:
@@ -67,12 +73,14 @@ def run(
     """
     experiment = replace(experiment, **settings) if experiment else Experiment(**settings)
     prepare_jax()
-    begun = resuming.again(experiment) if resume else resuming.anew(experiment)
+    make = None if trainer is None else trainer.make
+    begun = resuming.again(experiment, make) if resume else resuming.anew(experiment, make)
     display = display or progress.Silent()
     writer: Any = Backlog(begun.writer, display.note)
     watch = Watch(display.compiling)
     with (
-        contextlib.closing(writer), store.reported(writer), store.alive(writer), display, watch,
+        resuming.closed_on_error(begun.trainer), contextlib.closing(writer),
+        store.reported(writer), store.alive(writer), display, watch,
         stopping.polite(display.note) as wish,
     ):  # fmt: skip
         started(begun.setup.directory)
@@ -88,7 +96,7 @@ class _Loop:
     def __init__(
         self,
         begun: resuming.Beginning,
-        trainer: LocalTrainer | Mixed,
+        trainer: LocalTrainer | Mixed | Archipelago,
         writer: Any,
         display: progress.Display,
         watch: Watch,
@@ -98,6 +106,10 @@ class _Loop:
         self._setup, self._writer, self._display, self._watch = setup, writer, display, watch
         self._trainer, self._wish = trainer, wish
         self._trainer.report, self._chosen = partial(self._say, "compiled"), None
+        self._islands = trainer if isinstance(trainer, Archipelago) else None
+        if self._islands is not None:
+            self._islands.tell = partial(self._say, "island")
+            self._islands.convoy.recall = partial(checkpoints.arrays_of_latest, setup.directory)
         if begun.checkpoint is None:
             # In the background: meanwhile the policy is compiled and makes the first Plan.
             self._trainer.prepare(self._frame.genome)
@@ -108,7 +120,7 @@ class _Loop:
             # A policy's arithmetic is small: it is worth compiling fast, not running fast.
             self._decide = jax.jit(self._decide, compiler_options=QUICK)
         self._champion: Champion | None = None
-        self._strain, self._journal = strain.init(2), Journal(writer)
+        self._strain, self._journal = strain.init(2), Journal(writer, resuming.describer(setup))
         resizes = setup.recipe.family.sizes is not None
         writer.steering(setup.dials, resizes)
         self._helm = Helm(
@@ -116,7 +128,7 @@ class _Loop:
             setup.goal, tell=partial(self._event, "steered"), announce=self._announce,
             leaving=lambda: bool(wish), nodes=setup.experiment.nodes,
         )  # fmt: skip
-        experiment, self._kept = setup.experiment, isinstance(trainer, LocalTrainer)
+        experiment = setup.experiment
         seconds, keep = experiment.checkpoint_seconds, experiment.checkpoints
         self.keeper = Keeper(writer, seconds, keep, partial(self._say, "checkpoint"))
         if begun.checkpoint is not None:
@@ -131,7 +143,6 @@ class _Loop:
         self._champion = champion.found_again(self._setup, self._trainer, arrays, facts["best"])
 
     def _remember(self) -> tuple[Named, dict[str, Any]]:
-        assert isinstance(self._trainer, LocalTrainer), "networks of nodes are kept elsewhere"
         arrays, facts = resuming.remember(
             self._trainer, self._frame, self._state, self._helm, self._champion
         )
@@ -145,8 +156,9 @@ class _Loop:
             if not plan.steps.any():
                 break
             self._round(plan)
-            if self._kept:
-                self.keeper.after(int(self._frame.round), self._remember)
+            self.keeper.after(int(self._frame.round), self._remember)
+            if self._islands is not None and self.keeper.latest is not None:
+                self._islands.convoy.saved(self.keeper.latest)
         return self._finish()
 
     def _going(self) -> bool:
@@ -155,7 +167,7 @@ class _Loop:
         if not self._wish:
             return going
         round = int(self._frame.round)
-        saved = self._kept and round > 0 and self.keeper.now(round, self._remember)
+        saved = round > 0 and self.keeper.now(round, self._remember)
         rest = "" if saved else f", from the {'last checkpoint' if round else 'start'}"
         raise stopping.StoppedError(
             f"stopped after round {round}; give --resume with --directory "
@@ -168,13 +180,16 @@ class _Loop:
         if round not in self._known:
             self._writer.plan(round, telemetry.plan_table(plan))
         frame = self._trainer.round(plan, before)
+        if isinstance(self._trainer, Mixed) and self._trainer.away is not None:
+            self._writer.part(round, elsewhere.packed(self._trainer.away))
         if self._chosen != self._trainer.choices:
             self._chosen = self._trainer.choices
             self._writer.engine(self._chosen.to_json())
         self._frame = budgeted(frame, int(frame.remaining), experiment)
         table = telemetry.frame_table(plan, self._frame, time.time())
         self._writer.frame(round, table)
-        self._journal.write(round, table, self._frame, self._trainer.shown)
+        islands = None if self._islands is None else self._islands.table()
+        self._journal.write(round, table, self._frame, self._trainer.shown, islands)
         self._writer.descriptors(round, self._frame.birth, self._frame.descriptor)
         lived = before.alive | (self._frame.birth != before.birth)
         for member in np.flatnonzero(lived & ~self._frame.alive):
@@ -223,7 +238,8 @@ class _Loop:
         for of, grown in zip(("this process", "the devices"), values["memory"], strict=True):
             if grown:
                 bound = anomaly.THRESHOLDS["memory"]
-                self._event("memory", f"memory of {of} keeps growing ({grown:.3g} > {bound:g})")
+                text = f"memory of {of} keeps growing ({grown:.3g} > {bound:g})"
+                self._event("memory", text, None, float(grown), bound)
 
     def _tell_programs(self) -> None:
         """Writes down how much was compiled so far, if that is news."""
@@ -243,8 +259,7 @@ class _Loop:
             self._say("note", told)
         best = best._replace(scores=best.scores | score_on(self._setup, network, "test"))
         self._writer.best(*stored_best(best))
-        if self._kept:
-            self.keeper.hash(int(self._frame.round), self._trainer)
+        self.keeper.hash(int(self._frame.round), self._trainer)
         together = outcome.together(self._setup, self._trainer, self._held())
         for kind, found in zip(("ensemble", "soup"), together, strict=True):
             if found is not None:
@@ -278,13 +293,14 @@ class _Loop:
         self._event(kind, text)
         self._display.note(text)
 
-    def _event(self, kind: str, text: str, member: int | None = None) -> None:
-        self._writer.event(int(self._frame.round), kind, text, member)
+    def _event(self, kind: str, text: str, *about: Any) -> None:
+        """Stores an event of this round; `about` as of `store.Writer.event`."""
+        self._writer.event(int(self._frame.round), kind, text, *about)
 
 
 def _joined(
     begun: resuming.Beginning, writer: Any, display: progress.Display
-) -> contextlib.AbstractContextManager[LocalTrainer | Mixed]:
+) -> contextlib.AbstractContextManager[Any]:
     """The trainer together with the nodes of the run, if it has any."""
     setup, experiment = begun.setup, begun.setup.experiment
 
@@ -296,4 +312,5 @@ def _joined(
     return with_nodes(
         begun.trainer, setup.recipe.space, members, setup.directory, bus=experiment.bus,
         swarm=experiment.swarm, patience=experiment.patience, tell=tell,
+        done=max([int(begun.frame.round), *begun.known]), known=begun.known,
     )  # fmt: skip

@@ -26,21 +26,29 @@ def seal(*values: str | bytes | int | float | None) -> bytes:
     return made.digest()
 
 
-def sealed(*values: Any) -> tuple[Any, ...]:
-    """The values and their seal, as a row holds them."""
-    return (*values, seal(*values))
+def sealed(*values: Any, added: int = 0) -> tuple[Any, ...]:
+    """The values and their seal, as a row holds them; the last so many `added` by a later version.
+
+    The seal covers these where one of them is not None.
+    """
+    return (*values, seal(*_covered(values, added)))
 
 
-def opened(row: Sequence[Any], width: int) -> tuple[Any, ...]:
-    """The `width` values of a row, which may have a seal after them.
+def opened(row: Sequence[Any], width: int, added: int = 0) -> tuple[Any, ...]:
+    """The `width` values of a row, which may have a seal after them; `added` as in `sealed`.
 
     Raises:
         InputError: they are not those that were sealed.
     """
     values, rest = tuple(row[:width]), row[width:]
-    if rest and rest[0] is not None and rest[0] != seal(*values):
+    if rest and rest[0] is not None and rest[0] != seal(*_covered(values, added)):
         raise InputError("a row is not as it was written")
     return values
+
+
+def _covered(values: tuple[Any, ...], added: int) -> tuple[Any, ...]:
+    least = len(values) - added
+    return values[:least] if all(value is None for value in values[least:]) else values
 
 
 def upgrade(database: sqlite3.Connection) -> None:

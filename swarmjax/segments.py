@@ -13,7 +13,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +79,23 @@ def save(path: Path, rows: pa.Table, **options: Any) -> None:
     replace(path, buffer.getvalue())
 
 
+def columns(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is damaged.
+    """
+    with _damage(path):
+        return pq.read_schema(path).names
+
+
+def count(path: Path) -> int:
+    """Rows of a Parquet file; errors as of `columns`."""
+    with _damage(path):
+        return pq.read_metadata(path).num_rows
+
+
 def load(path: Path, columns: list[str] | None = None, wanted: Any = None) -> pa.Table:
     """What a Parquet file holds, compared with its checksums: some columns, and the rows `wanted`.
 
@@ -86,17 +103,24 @@ def load(path: Path, columns: list[str] | None = None, wanted: Any = None) -> pa
         FileNotFoundError: there is none.
         InputError: it is damaged, or was put in the place of another.
     """
-    try:
+    with _damage(path):
         rows = pq.read_table(path, columns=columns, filters=wanted, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path} is damaged: {one_line(error)}") from None
     # Files of earlier versions do not tell.
     place = (rows.schema.metadata or {}).get(_PLACE, _place(path))
     if place != _place(path):
         raise InputError(f"{path} is damaged: it was {one_line(place.decode(errors='replace'))}")
     return rows.replace_schema_metadata(None)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Tells of a file that cannot be read, unless there is none."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _place(path: Path) -> bytes:

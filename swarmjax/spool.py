@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -25,8 +26,9 @@ CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY AUTOINCREMENT, chann
                                      precious INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS starts (count INTEGER NOT NULL);
 INSERT INTO starts SELECT 0 WHERE NOT EXISTS (SELECT * FROM starts);
-UPDATE starts SET count = count + 1;
 """
+# More than ever before, also if the file was deleted meanwhile.
+_START = "UPDATE starts SET count = MAX(count + 1, ?)"
 
 
 class Waiting(NamedTuple):
@@ -40,7 +42,10 @@ class Waiting(NamedTuple):
 class Spool:
     """Messages not confirmed yet, oldest first; for any number of threads that put, and one sender.
 
-    `incarnation` is how often this file was opened: no two of them tell records apart wrongly.
+    `incarnation` numbers the openings of this file and of every other before it: the milliseconds
+    since 1970, and always more than at its last opening. So records that are still on their way
+    from a file that was deleted are not taken for those of the next one, unless the clock was set
+    back meanwhile.
     `lost` messages could not be kept.
     """
 
@@ -69,6 +74,8 @@ class Spool:
             # Two connections: writing back to the disk keeps only the sender waiting.
             self._entrance, self._exit = _connect(path), _connect(path)
             self._entrance.executescript(_TABLES)
+            with self._entrance as database:
+                database.execute(_START, (time.time_ns() // 10**6,))
             (self.incarnation,) = self._entrance.execute("SELECT count FROM starts").fetchone()
             sizes = self._entrance.execute("SELECT TOTAL(LENGTH(data)), COUNT(*) FROM messages")
             size, self._count = sizes.fetchone()

@@ -108,8 +108,20 @@ def stack_of(members: Member, rows: np.ndarray, mesh: Mesh, host: bool) -> Membe
 
 def copied(stack: Member, rows: np.ndarray) -> Member:
     """Copies `[n, ...]` on the host of the members in `rows` `[n]`."""
-    address = _address(rows, stack.step.shape[0])
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[address], stack)
+    device, place = _address(rows, stack.step.shape[0])
+    if on_host(stack):
+        return jax.tree.map(lambda leaf: leaf[device, place], stack)
+
+    def found(leaf):
+        made = np.empty((len(rows), *leaf.shape[2:]), leaf.dtype)
+        # Device by device: what a CPU device keeps is seen where it is, without a copy of all.
+        for shard in leaf.addressable_shards:
+            mine = device == (shard.index[0].start or 0)
+            if mine.any():
+                made[mine] = np.asarray(shard.data)[0, place[mine]]
+        return made
+
+    return jax.tree.map(found, stack)
 
 
 def grow(stack: Member, rows: int) -> Member:

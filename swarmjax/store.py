@@ -1,7 +1,7 @@
 """The run directory: numbers as Parquet segments, everything said as one SQLite database.
 
-    DIR/swarm.db                 meta, plans, events, directives (SQLite, WAL; see `ledger`), and
-                                 summaries of rounds: usage, quantiles
+    DIR/swarm.db                 meta, plans, events, directives (SQLite, WAL; see `ledger`),
+                                 summaries of rounds (see `SUMMARIES`), and what nodes showed
     DIR/frames/r000012.parquet   one row per member of round 12; columns of all tables: `telemetry`
     DIR/windows/                 segments (see `segments`): every member's training, some steps at a
                                  time
@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from swarmjax import ipc, ledger, levels, seals, segments, tenure
+from swarmjax import events, ipc, ledger, levels, seals, segments, tenure
 from swarmjax.dials import Dial
 from swarmjax.space import Space
 from swarmjax.types import Array, InputError
@@ -44,8 +44,7 @@ RECORD = ".record"
 _TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, {seals.COLUMN});
 CREATE TABLE plans (round INTEGER PRIMARY KEY, arrow BLOB NOT NULL, {seals.COLUMN});
-CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL,
-                     kind TEXT NOT NULL, member INTEGER, text TEXT NOT NULL, {seals.COLUMN});
+{events.TABLE};
 """
 _SUMMARIES = (
     "CREATE TABLE IF NOT EXISTS summaries "
@@ -55,24 +54,14 @@ _DIGESTS = (
     "CREATE TABLE IF NOT EXISTS digests "
     f"(round INTEGER PRIMARY KEY, bytes BLOB NOT NULL, {seals.COLUMN})"
 )
+_PARTS = (
+    "CREATE TABLE IF NOT EXISTS parts "
+    f"(round INTEGER PRIMARY KEY, frame BLOB NOT NULL, {seals.COLUMN})"
+)
 # Tables that are kept as segments, and those that are as small as a few rows a round.
-SEGMENTS, SUMMARIES = ("windows", "steps", "parameters"), ("usage", "quantiles")
+SEGMENTS = "windows", "steps", "parameters"
+SUMMARIES = "usage", "quantiles", "layers", "islands"
 COARSE = "coarse"
-
-
-class Event(NamedTuple):
-    """Something that happened.
-
-    `kind` is one of started, note, compiled, node, died, steered, best, finished, failed, or of
-    `anomaly.KINDS`.
-    """
-
-    id: int
-    time: float
-    round: int
-    kind: str
-    member: int | None
-    text: str
 
 
 class Status(NamedTuple):
@@ -166,12 +155,18 @@ class Writer:
         row = seals.sealed(round, ipc.to_bytes(table))
         self._execute("INSERT INTO plans VALUES (?, ?, ?)", row)
 
-    def event(self, round: int, kind: str, text: str, member: int | None = None) -> None:
-        """Stores one event, stamped with the wall clock."""
-        self._execute(
-            "INSERT INTO events (time, round, kind, member, text, seal) VALUES (?, ?, ?, ?, ?, ?)",
-            seals.sealed(time.time(), round, kind, member, text),
-        )
+    def event(
+        self,
+        round: int,
+        kind: str,
+        text: str,
+        member: int | None = None,
+        value: float | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        """Stores one event, stamped with the wall clock; `events.Event` says what belongs to it."""
+        row = events.sealed(time.time(), round, kind, member, text, value, threshold)
+        self._execute(events.INSERT, row)
 
     def last_event(self) -> int:
         """The number of the latest event; 0 before there is one."""
@@ -188,6 +183,11 @@ class Writer:
         self._execute(_DIGESTS, ())
         row = seals.sealed(round, made.tobytes())
         self._execute("REPLACE INTO digests VALUES (?, ?, ?)", row)
+
+    def part(self, round: int, frame: bytes) -> None:
+        """Stores what the members that nodes train showed in a round, from `elsewhere.packed`."""
+        self._execute(_PARTS, ())
+        self._execute("REPLACE INTO parts VALUES (?, ?, ?)", seals.sealed(round, frame))
 
     def status(self, status: Status) -> None:
         """Stores how the run stands now."""

@@ -13,25 +13,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from swarmjax import ipc, ledger, levels, seals, segments, telemetry
+from swarmjax import events, ipc, ledger, levels, seals, segments, telemetry
 from swarmjax.dials import Dial
 from swarmjax.errors import one_line
+from swarmjax.events import Event
 from swarmjax.space import Space
 from swarmjax.steerable import Scene
-from swarmjax.store import COARSE, DATABASE, RECORD, VERSION, Event, Status, writable
+from swarmjax.store import COARSE, DATABASE, RECORD, VERSION, Status, writable
 from swarmjax.types import InputError
 
 # Of a Plan that is read: more than any host trains.
 MOST_MEMBERS = 2**24
 # Of a summary of a round.
 MOST_METRICS = 4096
+# No round comes after it.
+_LAST = 2**63 - 1
 # What NumPy and those below it make of damaged archives.
 _DAMAGED = (
     OSError,
     ValueError,
     KeyError,
     EOFError,
-    NotImplementedError,
+    # What zipfile raises where damage makes an unknown compression, or a password, of something.
+    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -69,28 +73,79 @@ class Reader:
         wanted = [r for r in self.rounds() if r >= since]
         if not wanted:
             raise InputError(f"{self.directory} has no finished round from {since} on yet")
-        paths = [self.directory / "frames" / f"r{r:06d}.parquet" for r in wanted]
-        return segments.joined([segments.load(path) for path in paths])
+        return segments.joined([segments.load(self._frame(r)) for r in wanted])
 
-    def rows(self, kind: str, since: int = 0, members: Sequence[int] | None = None) -> pa.Table:
-        """What rounds >= `since` showed beside their Frames, of all members or some.
+    def round(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Rows of all members in one stored round, with all columns or some.
 
-        The `kind` is one of `store.SEGMENTS`, or `coarse`; columns are documented in `telemetry`.
+        Raises:
+            InputError: it is not stored, or damaged.
+        """
+        try:
+            return segments.load(self._frame(number), columns)
+        except FileNotFoundError:
+            raise InputError(f"{self.directory} does not hold round {number}") from None
+
+    def columns(self, number: int) -> list[str]:
+        """Names of the columns of a stored round.
+
+        Raises:
+            InputError: it is not stored, or damaged.
+        """
+        try:
+            return segments.columns(self._frame(number))
+        except FileNotFoundError:
+            raise InputError(f"{self.directory} does not hold round {number}") from None
+
+    def rows_of(self, number: int) -> int:
+        """Rows of a round, by what its file says of itself."""
+        return segments.count(self._frame(number))
+
+    @property
+    def members(self) -> int:
+        """Members in all."""
+        return int(self.config.get("members", 0))
+
+    def complete(self) -> int:
+        """The last round of which everything is stored; what it used is stored last."""
+        asked = "SELECT ifnull(max(round), 0) FROM summaries WHERE kind = 'usage'"
+        for (round,) in self._asked(asked, (), 1):
+            return round
+        return 0
+
+    def rows(
+        self,
+        kind: str,
+        since: int = 0,
+        members: Sequence[int] | None = None,
+        *,
+        until: int | None = None,
+    ) -> pa.Table:
+        """What rounds showed beside their Frames, of all members or some.
+
+        They are those >= `since` and < `until`. The `kind` is one of `store.SEGMENTS`, or `coarse`;
+        columns are documented in `telemetry`.
 
         Raises:
             InputError: nothing of it is stored.
         """
-        found = segments.read(self.directory / kind, since, members)
+        found = segments.read(self.directory / kind, since, members, until=until)
         if found is None:
             raise InputError(f"{self.directory} has no {kind} of rounds from {since} on")
         return found
 
     def windows(
-        self, since: int = 0, members: Sequence[int] | None = None, *, coarse: bool = False
+        self,
+        since: int = 0,
+        members: Sequence[int] | None = None,
+        *,
+        until: int | None = None,
+        coarse: bool = False,
     ) -> pa.Table:
         """Windows of training, as fine as they are kept, or all of them `coarse`.
 
-        The column `steps` says how long each is: the oldest may be kept at the coarser level alone.
+        They are of rounds >= `since` and < `until`. The column `steps` says how long each is: the
+        oldest may be kept at the coarser level alone.
 
         Raises:
             InputError: nothing of it is stored.
@@ -99,22 +154,31 @@ class Reader:
         # Of both levels each round is read once.
         held = segments.listed(merged) if coarse else segments.listed(fine)
         reached = (held[-1].last + 1 if held else 0) if coarse else held[0].first if held else None
-        parts = [segments.read(merged, since, members, until=reached)]
-        rest = segments.read(fine, max(since, reached or 0), members)
+        ends = [round for round in (reached, until) if round is not None]
+        parts = [segments.read(merged, since, members, until=min(ends, default=None))]
+        rest = segments.read(fine, max(since, reached or 0), members, until=until)
         parts.append(levels.coarsen(rest) if coarse and rest is not None else rest)
         found = [part for part in parts if part is not None]
         if not found:
             raise InputError(f"{self.directory} has no windows of rounds from {since} on")
         return segments.joined(found)
 
-    def summaries(self, kind: str, since: int = 0) -> pa.Table:
-        """A few rows about each round >= `since`; `kind` is one of `store.SUMMARIES`.
+    def windowed(self) -> int:
+        """The last round of which windows are stored; -1 where there are none."""
+        held = segments.listed(self.directory / "windows") or segments.listed(
+            self.directory / COARSE
+        )
+        return held[-1].last if held else -1
+
+    def summaries(self, kind: str, since: int = 0, until: int | None = None) -> pa.Table:
+        """A few rows about each round >= `since` and < `until`; `kind` as in `store.SUMMARIES`.
 
         Raises:
             InputError: nothing of it is stored.
         """
-        asked = "SELECT * FROM summaries WHERE kind = ? AND round >= ? ORDER BY round"
-        found = self._asked(asked, (kind, since), 3)
+        asked = "SELECT * FROM summaries WHERE kind = ? AND round BETWEEN ? AND ? ORDER BY round"
+        last = _LAST if until is None else until - 1
+        found = self._asked(asked, (kind, since, last), 3)
         if not found:
             raise InputError(f"{self.directory} has no {kind} of rounds from {since} on")
         blobs = [blob for _, _, blob in found]
@@ -133,13 +197,21 @@ class Reader:
         rounds = self._asked("SELECT round FROM plans WHERE round >= ? ORDER BY round", (since,), 1)
         for (round,) in rounds:
             # One at a time: all together may be large.
-            for _, blob in self._asked("SELECT * FROM plans WHERE round = ?", (round,), 2):
-                yield round, ipc.from_bytes(blob, most_rows=MOST_MEMBERS)
+            if (plan := self.plan(round)) is not None:
+                yield round, plan
+
+    def plan(self, number: int) -> pa.Table | None:
+        """The stored Plan of one round, None without."""
+        for _, blob in self._asked("SELECT * FROM plans WHERE round = ?", (number,), 2):
+            return ipc.from_bytes(blob, most_rows=MOST_MEMBERS)
+        return None
 
     def events(self, since: int = 0) -> list[Event]:
         """Events whose id is greater than `since`, in order."""
-        asked = "SELECT * FROM events WHERE id > ? ORDER BY id"
-        return [Event(*row) for row in self._asked(asked, (since,), 5, skipped=1)]
+        held = {row[1] for row in self._asked("PRAGMA table_info(events)", (), 6)}
+        width, added = len(events.SEALED), len(events.ADDED)
+        rows = self._asked(events.select(held), (since,), width, skipped=1, added=added)
+        return [Event(*row) for row in rows]
 
     def descriptors(self) -> tuple[int, np.ndarray, np.ndarray] | None:
         """Round, births `[N]` and `Frame.descriptor` `[N, P, C]` of the latest round stored.
@@ -167,6 +239,10 @@ class Reader:
             return np.frombuffer(blob, np.uint8).reshape(-1, 16)
         return None
 
+    def parts(self, since: int = 0) -> dict[int, bytes]:
+        """Round >= `since` -> what members that nodes train showed, for `elsewhere.unpacked`."""
+        return dict(self._asked("SELECT * FROM parts WHERE round >= ?", (since,), 2))
+
     def directives(self, latest: int = 1000) -> list[ledger.Entry]:
         """What was asked of the run and what became of it, the latest last."""
         return ledger.entries(self._database, latest)
@@ -189,8 +265,7 @@ class Reader:
         if not last:
             nobody = np.zeros(0, int)
             return Scene(self.space, dials, known["resizes"], nobody, nobody.astype(bool))
-        path = self.directory / "frames" / f"r{last[0]:06d}.parquet"
-        columns = segments.load(path, ["birth", "alive"])
+        columns = segments.load(self._frame(last[0]), ["birth", "alive"])
         birth, alive = columns["birth"].to_numpy(), columns["alive"].to_numpy()
         nodes = int(self.config.get("nodes", 0))
         return Scene(self.space, dials, known["resizes"], birth, alive, nodes)
@@ -215,19 +290,25 @@ class Reader:
         """Closes the database."""
         self._database.close()
 
+    def _frame(self, number: int) -> Path:
+        return self.directory / "frames" / f"r{number:06d}.parquet"
+
     def _meta(self, key: str) -> Any:
         for _, value in self._asked("SELECT * FROM meta WHERE key = ?", (key,), 2):
             return json.loads(value)
         raise InputError(f"{self.directory} is not a complete run: it has no {key}")
 
-    def _asked(self, statement: str, values: tuple, width: int, skipped: int = 0) -> list[tuple]:
+    def _asked(
+        self, statement: str, values: tuple, width: int, skipped: int = 0, added: int = 0
+    ) -> list[tuple]:
         """Rows of the database whose `width` values, after the `skipped`, are as they were sealed.
 
-        None where there is no such table: runs of earlier versions lack some.
+        The last `added` of them as in `seals.sealed`. None where there is no such table: runs of
+        earlier versions lack some.
         """
         try:
             rows = self._database.execute(statement, values).fetchall()
-            return [row[:skipped] + seals.opened(row[skipped:], width) for row in rows]
+            return [row[:skipped] + seals.opened(row[skipped:], width, added) for row in rows]
         except (sqlite3.Error, UnicodeDecodeError, InputError) as error:
             if "no such table" in str(error):
                 return []
@@ -244,6 +325,11 @@ def open_run(directory: str | Path) -> Reader:
     directory = Path(directory)
     path = directory / DATABASE
     if not path.is_file():
+        if (directory / "frames").is_dir():
+            raise InputError(
+                f"{directory} has the rounds of a run, but no {DATABASE}, without which they say "
+                "nothing; bring it back from a copy"
+            )
         raise InputError(f"{directory} holds no run; `swarmjax runs` lists the runs of a directory")
     # A read-only place cannot get the files that WAL needs; a killed run has left them there.
     closed = not path.with_name(f"{DATABASE}-wal").exists()

@@ -37,6 +37,13 @@ Columns of a window table, one row per member and window of at most k steps; k i
     wall_ns         int64    wall clock, nanoseconds, when the call that trained the window ended
     monotonic_ns    int64    monotonic clock of this machine, nanoseconds, at the same moment
 
+Which node's they are, what to add to its clocks and how wrong that may be, is told once a round: by
+the usage table of the process that trains, and with islands by the island table.
+
+Windows of members that nodes train are as long as the node says; their wall_ns is the controller's
+clock, as far as the node knew it, their monotonic_ns the node's own. What else a node sends with
+them, such as metrics and its use of resources, is in DIR/inbox.db, see `inbox` and `windows`.
+
 Columns of a step table, one row per step of the members that are traced:
 
     round, member, birth, step, train_loss, gradient_norm    as above, of a single step
@@ -60,6 +67,51 @@ Columns of a usage table, one row per round, of the process that trains:
     gpu             float64  share of time that its GPU was busy, 0-1; NaN without one
     gpu_memory      float64  bytes in use on that GPU; NaN without one
     wall_ns, monotonic_ns, clock_offset, clock_bound    int64    see `clock.Stamp`
+
+Columns of the table `events` in the run's database, `swarm.db`, one row per event:
+
+    id              integer  number of the event, from 1 on
+    time            real     wall-clock seconds when it was told
+    round           integer  finished rounds at that time
+    kind            text     started, note, node, island, died, ..., or one of `anomaly.KINDS`
+    member          integer  slot that it is about; null without one
+    text            text     what happened, for a person
+    value           real     of an alarm: what exceeded the threshold; null without one
+    threshold       real     of an alarm: `anomaly.THRESHOLDS` of its kind; null without one
+    seal            blob     tells the row from all others, see `seals`
+
+Columns of a quantile table, one row per round and metric:
+
+    round           int32    as above
+    metric          text     a column of the frame table
+    members         int32    living members whose value of it is finite
+    q00 ... q100    float32  quantiles of these values, in percent: `levels.QUANTILES`
+
+Columns of a layer table, one row per layer of each architecture of the vectorised members, in the
+round after which it was first described (few are in one round); nodes announce their own:
+
+    round           int32    as above
+    architecture    text     structural genes, such as `depth=2, width=64`
+    place           int32    of the layer in its model, in the order of calls
+    layer           text     its path, such as `Dense_0`
+    kind            text     its type, such as `Dense`
+    sizes           text     features that go in and come out
+    inputs          text     places of the layers that feed it; none: the model's input, or unknown
+
+Columns of an island table, one row per round and island, of its process:
+
+    round           int32    as above
+    island          int32    its number
+    host            text     where it runs
+    pid             int64    number of its process there
+    members         int32    that it trained
+    steps           int64    that they took
+    seconds         float64  wall seconds that it took for them; in its first round, compilation too
+    arrived         int64    networks that came from other islands
+    arrived_bytes   int64    their bytes
+    begun           int32    how often it was begun: once, and after each loss again
+    cpu, memory, gpu, gpu_memory                        float64  as in a usage table
+    wall_ns, monotonic_ns, clock_offset, clock_bound    int64    see `clock.Stamp`
 """
 
 from __future__ import annotations
@@ -70,11 +122,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from swarmjax import ipc
+from swarmjax import ipc, levels
 from swarmjax.clock import Stamp
 from swarmjax.space import Choice, Gene
 from swarmjax.types import Array, Frame, Plan
 from swarmjax.windows import STATISTICS
+
+_WHO = {name: pa.int32() for name in ("round", "member", "birth", "step")}
+_STEP = {name: pa.float32() for name in ("train_loss", "gradient_norm")}
+_SPREAD = [f"q{levels.round_percent(quantile):02d}" for quantile in levels.QUANTILES]
+_LOSSES = ("train_loss_min", "train_loss", "train_loss_max", "train_loss_last")
+# Types of all columns of the tables beside the Frames, by what `store` calls these tables.
+TYPES: Mapping[str, Mapping[str, pa.DataType]] = {
+    "windows": _WHO | {"steps": pa.int32()} | dict.fromkeys(_LOSSES, pa.float32()) | _STEP
+    | dict.fromkeys(("wall_ns", "monotonic_ns"), pa.int64()),
+    "steps": _WHO | _STEP,
+    "parameters": _WHO | {"parameter": pa.string(), "size": pa.int32()}
+    | dict.fromkeys(STATISTICS, pa.float32()) | {"values": pa.list_(pa.float32())},
+    "usage": {"round": pa.int32(), "node": pa.string()}
+    | dict.fromkeys(("seconds", "cpu", "memory", "gpu", "gpu_memory"), pa.float64())
+    | dict.fromkeys(("sequence", *Stamp._fields), pa.int64()),
+    "islands": dict.fromkeys(("round", "island", "members", "begun"), pa.int32())
+    | dict.fromkeys(("pid", "steps", "arrived", "arrived_bytes", *Stamp._fields), pa.int64())
+    | dict.fromkeys(("seconds", "cpu", "memory", "gpu", "gpu_memory"), pa.float64())
+    | {"host": pa.string()},
+    "layers": {"round": pa.int32(), "architecture": pa.string(), "place": pa.int32()}
+    | {name: pa.string() for name in ("layer", "kind", "sizes", "inputs")},
+    "quantiles": {"round": pa.int32(), "metric": pa.string(), "members": pa.int32()}
+    | dict.fromkeys(_SPREAD, pa.float32()),
+}  # fmt: skip
 
 
 def frame_table(plan: Plan, frame: Frame, time: float) -> pa.Table:
@@ -135,6 +211,30 @@ def usage_table(round: int, seconds: float, used: Mapping[str, float], stamp: St
         "round": np.asarray([round], np.int32), "node": ipc.texts(["local"]),
         **{name: np.asarray([value], np.float64) for name, value in numbers.items()},
         **{name: np.asarray([value], np.int64) for name, value in whole.items()},
+    })  # fmt: skip
+
+
+def island_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """What each island did in a round; rows have the columns of an island table."""
+    kinds = {name: kind for name, kind in TYPES["islands"].items() if name != "host"}
+    numbers = {
+        name: np.asarray([row[name] for row in rows], kind.to_pandas_dtype())
+        for name, kind in kinds.items()
+    }
+    return ipc.table({**numbers, "host": ipc.texts(row["host"] for row in rows)})
+
+
+def layer_table(round: int, found: Sequence[tuple[str, Sequence[Any]]]) -> pa.Table:
+    """Architectures that turned up in a round, and the `anatomy.Layer`s of each."""
+    rows = [(text, place, layer) for text, some in found for place, layer in enumerate(some)]
+    return ipc.table({
+        "round": np.full(len(rows), round, np.int32),
+        "architecture": ipc.texts(text for text, _, _ in rows),
+        "place": np.asarray([place for _, place, _ in rows], np.int32),
+        "layer": ipc.texts(layer.name for *_, layer in rows),
+        "kind": ipc.texts(layer.kind for *_, layer in rows),
+        "sizes": ipc.texts(", ".join(map(str, layer.sizes)) for *_, layer in rows),
+        "inputs": ipc.texts(", ".join(map(str, layer.inputs)) for *_, layer in rows),
     })  # fmt: skip
 
 

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 def parameter_rows(
     recipe: Recipe, networks: Iterable[tuple[int, Any]], patterns: Sequence[str]
 ) -> Iterator[Row]:
-    """A row for each parameter whose path fits a pattern, of each slot and `train.Network`.
+    """A row for each parameter whose path fits a pattern, of each slot and `members.Network`.
 
     The paths are those of the Flax module that `result.take_out` makes, without padding.
     """

@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from paper import brokers
 from paper.measure import MissingData
-from swarmjax import space
+from swarmjax import resources, space
 from swarmjax.policy import check_plan, keep
 from swarmjax.types import Frame
 
@@ -29,6 +29,24 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 settings.register_profile("local", deadline=None, max_examples=60)
 settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# These files take longest: they begin first, browsers apart from each other, and the others fill
+# in behind them.
+_FIRST = ("test_dashboard", "test_islands", "test_run", "test_accessible_page", "test_evolve")
+_FIRST += ("test_steered_page",)
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    # Browsers, brokers and islands are waited for: one worker more than there are cores.
+    asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    return int(asked) if asked else resources.cores() + 1
+
 
 SPACE = space.Space(
     learning_rate=space.log_uniform(1e-4, 1e-1),

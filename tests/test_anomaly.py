@@ -250,7 +250,8 @@ def test_what_was_measured_is_an_alarm_with_its_value(frames):
         ("slow", 3, 2, 9.0, 4.0),
     ]
     text = "member 1: its steps take longer and longer at step 10 (4.5 > 4)"
-    assert anomaly.told(found) == [("slow", text, 1), ("slow", "and 1 members more: slow", None)]
+    others = ("slow", "and 1 members more: slow", None, None, None)
+    assert anomaly.told(found) == [("slow", text, 1, 4.5, 4.0), others]
 
 
 def test_the_names_of_alarms():
@@ -264,7 +265,7 @@ def test_of_very_many_alarms_the_first_are_told_and_how_many_more():
     found = [anomaly.Event("outlier", i, 3, 10, 5.0, 3.5) for i in range(20)]
     found += [anomaly.Event("spike", 7, 3, 11, 9.0, 6.0)]
     lines = anomaly.told(found, most=3)
-    assert [member for kind, _, member in lines if kind == "outlier"] == [0, 1, 2, None]
-    assert lines[-1] == ("outlier", "and 17 members more: outlier", None)
-    assert ("spike", found[-1].text, 7) in lines and len(lines) == 5
+    assert [line.member for line in lines if line.kind == "outlier"] == [0, 1, 2, None]
+    assert lines[-1] == ("outlier", "and 17 members more: outlier", None, None, None)
+    assert ("spike", found[-1].text, 7, 9.0, 6.0) in lines and len(lines) == 5
     assert anomaly.told([]) == []

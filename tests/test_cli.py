@@ -292,7 +292,8 @@ def test_a_run_is_replayed_and_a_finished_one_is_not_resumed(tmp_path, capsys):
     code, out, _ = call(capsys, *replay)
     assert code == 0 and "numbers and weights are those of the run, for member 2" in out
     assert re.search("hash of its weights: [0-9a-f]{32}", out)
-    code, out, _ = call(capsys, *replay, "--round", 1, "--from-seed")
+    code, out, error = call(capsys, *replay, "--round", 1, "--from-seed")
+    assert "round 1 of 1" in error
     assert code == 0 and "round 1 rebuilt" in out and "no hash of its weights was kept" in out
     code, _, error = call(capsys, "replay", run)
     assert code == 2 and "name the file that defines it" in error

@@ -25,5 +25,5 @@ def test_kafka_loses_nothing_when_reader_and_writer_are_killed(kafka, tmp_path):
             worker.kill()
             time.sleep(0.2)
             worker.start()
-        wait_for(lambda: any(incarnation == 2 for incarnation, _ in both.kept()))
+        wait_for(lambda: len({incarnation for incarnation, _ in both.kept()}) == 2)
         assert_all_arrived_once(both, kills=1)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import swarmjax as sj
 from swarmjax.constraints import constrained
 from swarmjax.fitness import weighted
 from swarmjax.goals import parse_goal
@@ -69,6 +70,45 @@ def test_other_texts_are_refused_in_one_line(text, message):
     with pytest.raises(InputError, match=message) as caught:
         parse_goal(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "accuracy=1, 1e3 < parameters < 1e5",
+            "limits parameters twice, as '1e3 < parameters < 1e5'",
+        ),
+        ("1e5>=cost>=1e3", "limits cost twice, as '1e5>=cost>=1e3'"),
+        ("pareto(accuracy=1), 1<steps<9", "limits steps twice, as '1<steps<9'"),
+        ("accuracy=1, bytes>=1e3, bytes<=1e5", "twice, as 'bytes >= 1e3, bytes <= 1e5'"),
+        ("accuracy=1, bytes<=1e3, bytes<=1e3", "twice, as 'bytes <= 1e3, bytes <= 1e3'"),
+        ("accuracy=1, 1e5 >= cost", "limit '1e5 >= cost' .* number; write it as 'cost<=1e5'"),
+        ("accuracy=1, 5<cost", "write it as 'cost>5'"),
+    ],
+)
+def test_limits_of_two_sides_are_told_what_to_do_instead(text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse_goal(text)
+    assert "keep one, as in" in str(caught.value) or "write it as" in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("shared=0.3", "shared"), ("accuracy=1, novelty=0.1", "novelty"),
+        ("pareto(accuracy=1, novelty=1)", "novelty"), ("accuracy=1, novelty>=0.5", "novelty"),
+        ("shared(accuracy=1, 0.3)", "shared"), ("novelty (5)", "novelty"),
+        ("accuracy=1, novelty(5)", "novelty"), ("weighted(shared(accuracy=1))", "shared"),
+    ],
+)  # fmt: skip
+def test_goals_around_another_one_are_no_terms(text, name):
+    with pytest.raises(InputError, match=f"no term '{name}'.*Python, as in sj.{name}") as caught:
+        parse_goal(text)
+    advice = str(caught.value).rpartition("as in ")[2]
+    # What is advised works.
+    assert callable(eval(advice, {"sj": sj}))
 
 
 @given(st.text(alphabet="accurylost=<>(), .0123e-+_", max_size=40))

@@ -1,6 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
+from swarmjax import journal
 from swarmjax.curves import Rows, step_columns, window_columns
 from swarmjax.journal import Journal
 from swarmjax.policy import keep
@@ -74,3 +77,13 @@ def test_windows_of_a_round_without_training_have_no_rows(frames):
         "windows", "steps", "parameters", "quantiles", "usage"
     }  # fmt: skip
     assert memory.kept["parameters", 1].num_rows == memory.kept["windows", 1].num_rows == 0
+
+
+def test_what_islands_use_is_added():
+    nan = float("nan")
+    here = {"cpu": 0.5, "memory": 10.0, "gpu": nan, "gpu_memory": nan}
+    there = {"cpu": 1.5, "memory": 30.0, "gpu": 0.5, "gpu_memory": 7.0}
+    found = journal.together([here, there, {**there, "gpu": 1.0}])
+    assert found == {"cpu": 3.5, "memory": 70.0, "gpu": 0.75, "gpu_memory": 14.0}
+    alone = journal.together([here])
+    assert alone["cpu"] == 0.5 and math.isnan(alone["gpu"]) and math.isnan(alone["gpu_memory"])

@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "stopping", "backlog"},
     {"types", "compiling", "ipc", "clock", "channels", "steering"} | {"naming", "tenure"},
-    set("space activations placement corpus data memory resources matching dials".split())
+    set("extremes space activations placement corpus data memory resources matching dials".split())
     | {"records", "rabbit", "kafka", "spool", "ntp", "ledger", "levels", "segments", "checkpoints"}
     | {"seals"},
     {"models", "optimizers", "tasks", "machine", "convolution", "padded", "rescue"}
     | {"directives", "parcels", "windows", "bus", "outbox", "usage", "listener", "profiles"}
-    | {"bulletins"},
+    | {"bulletins", "events"},
     {"robustness", "mlp", "cnn", "transformer", "nnx_family", "crossover"}
-    | {"inbox", "recorder", "probe"},
+    | {"inbox", "recorder", "probe", "node_windows"},
     {"families", "nodes", "peers", "steerable"},
     {"similarity", "resize", "fitness", "policy", "cohorts", "fleet"},
     {
@@ -37,25 +37,28 @@ LAYERS = (
         "succession",
         "chains",
     },
+    {"topology"},
     {"goals", "node_trainer", "halving", "projection", "healing", "strain", "diversity", "evolve"},
     {"stacks", "training", "watch", "coming"},
-    {"population", "telemetry", "store", "presets", "heeding", "weights"},
-    {"lanes", "progress", "helm", "stored", "links", "reopening"},
-    {"capacity", "frames", "trial", "relay", "mirror"},
-    {"pace", "curves", "holding"},
-    {"train", "journal", "keeping"},
-    {"rehearse", "mixed", "remote"},
-    {"experiment"},
-    {"result", "commands", "rounds"},
-    {"ensemble", "spoken", "replaying", "champion"},
-    {"resuming", "outcome", "proof"},
+    {"anatomy"},
+    {"population", "telemetry", "store", "presets", "heeding", "weights", "elsewhere"},
+    {"island_protocol", "lanes", "progress", "helm", "stored", "links", "reopening", "dealing"},
+    {"capacity", "frames", "trial", "excerpts", "vetted"},
+    {"pace", "curves", "holding", "moving", "relay", "mirror"},
+    {"planner", "journal", "keeping"},
+    {"train"},
+    {"rehearse", "mixed", "remote", "island"},
+    {"experiment", "convoy"},
+    {"result", "commands", "rounds", "archipelago"},
+    {"ensemble", "spoken", "replaying", "champion", "island_process"},
+    {"resuming", "outcome", "proof", "crew"},
     {"run", "islands"},
     {"cli"},
     {"__main__"},
 )
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}
 SEEN_BY_VIZ = set("types space similarity anomaly store stored bus clock fitness".split())
-SEEN_BY_VIZ |= {"steering", "steerable", "ledger"}
+SEEN_BY_VIZ |= {"steering", "steerable", "ledger", "events", "topology", "levels"}
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc"}
 

@@ -3,7 +3,9 @@ import threading
 
 import numpy as np
 import pytest
+import round_tables
 from conftest import make_frame
+from mixed_run import SPACE, setting
 from toy_nodes import Toy
 
 import swarmjax as sj
@@ -69,18 +71,6 @@ def test_parts_make_a_whole_again():
     assert whole.remaining == frame.remaining - 15
 
 
-SPACE = sj.Space(learning_rate=sj.log_uniform(0.01, 1.0), width=sj.structure(8, 16))
-
-
-def setting(directory, **changes):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 4))
-    task = sj.tasks.arrays(x, (x.sum(axis=1) > 0).astype(int), batch=16)
-    given = {"task": task, "space": SPACE, "members": 6, "budget": 240, "round_steps": 10}
-    given |= {"policy": sj.chain(sj.softmax(), sj.exploit()), "nodes": 2, "swarm": "s"}
-    return sj.Experiment(**given | {"directory": directory} | changes)
-
-
 def test_one_run_of_vectorised_members_and_nodes(tmp_path):
     url = f"local:{tmp_path}"
     toys = []
@@ -105,6 +95,15 @@ def test_one_run_of_vectorised_members_and_nodes(tmp_path):
     assert nodes.steps.sum() == sum(job.steps for toy in toys for job in toy.jobs) > 0
     assert nodes.alive.all() and (nodes.width == 16).all()
     assert set(nodes.birth % 2) == {1} and set(rows[rows.member < 4].birth % 2) == {0}
+    # Windows of nodes are those of all members: every step once, and the loss of the round.
+    windows = reader.windows().to_pandas()
+    taken = windows.groupby(["round", "member"]).steps.sum()
+    trained = rows[rows.steps > 0].set_index(["round", "member"])
+    assert taken.to_dict() == trained.steps.to_dict()
+    mean = (windows.train_loss * windows.steps).groupby([windows["round"], windows.member]).sum()
+    np.testing.assert_allclose(mean / taken, trained.train_loss.sort_index(), rtol=1e-4)
+    last = windows.groupby(["round", "member"]).step.max()
+    assert last.to_dict() == trained.step.to_dict()
     told = [event.text for event in reader.events() if event.kind == "node"]
     assert {"node a joins as member", "node b joins as member"} <= {t[:22] for t in told}
     reader.close()
@@ -129,6 +128,24 @@ def test_a_run_is_followed_where_a_bus_is_named(tmp_path):
     with contextlib.closing(stored.open_run(tmp_path / "copy")) as reader:
         assert [event.text for event in reader.events()] == ["all done"]
     assert told == ["the run is followed over the bus from round 0 on"]
+
+
+def test_a_mirror_has_the_windows_and_the_usage_of_a_run(tmp_path):
+    url, copy = f"local:{tmp_path}", tmp_path / "copy"
+    follower = threading.Thread(target=mirror.follow, args=(copy, open_bus(url), "s"), daemon=True)
+    follower.start()
+    changes = {"nodes": 0, "trace": [1], "parameters": ["*/kernel"], "round_steps": 30}
+    sj.run(setting(tmp_path / "run", bus=url, **changes))
+    follower.join(60)
+    assert not follower.is_alive()
+    with contextlib.closing(stored.open_run(copy)) as ours:
+        with contextlib.closing(stored.open_run(tmp_path / "run")) as theirs:
+            for kind in store.SEGMENTS:
+                assert round_tables.same(ours.rows(kind), theirs.rows(kind)), kind
+            for kind in ("layers", "quantiles", "usage"):
+                assert round_tables.same(ours.summaries(kind), theirs.summaries(kind)), kind
+            assert round_tables.same(ours.resources(), theirs.resources())
+            assert ours.frames().equals(theirs.frames())
 
 
 def test_nodes_that_do_not_come_are_an_error_that_is_stored(tmp_path, monkeypatch):

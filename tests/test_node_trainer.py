@@ -3,12 +3,13 @@ import functools
 import threading
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import make_frame
 from toy_nodes import Toy
 
-from swarmjax import listener, space
+from swarmjax import listener, records, space
 from swarmjax.bus import Local
 from swarmjax.errors import InputError
 from swarmjax.fleet import Fleet
@@ -166,8 +167,9 @@ def test_a_silent_node_is_stale_then_gone_and_may_return(swarm):
     # Whatever is granted to nobody is not taken.
     again = swarm.trainer.round(planned(after, [1, 1], fresh=[False, True]), after)
     assert (again.alive.tolist(), again.steps.tolist()) == ([True, False], [1, 0])
+    before = swarm.fleet.peers["b"].announce.incarnation
     back = swarm.join("b")
-    assert swarm.fleet.wait(lambda: swarm.fleet.peers["b"].announce.incarnation == 2, 20)
+    assert swarm.fleet.wait(lambda: swarm.fleet.peers["b"].announce.incarnation > before, 20)
     seen = swarm.trainer.round(planned(again, [1, 0]), again)
     assert seen.alive.tolist() == [True, True]
     final = swarm.trainer.round(planned(seen, [2, 2], fresh=[False, True]), seen)
@@ -196,6 +198,33 @@ def test_a_node_started_again_in_a_round_does_not_hold_it_up(swarm):
     assert (after.steps.tolist(), after.alive.tolist()) == ([0], [True])
     assert after.birth.tolist() == [1]
     assert np.isnan(after.metrics["valid_loss"]).all()
+
+
+def test_a_node_without_its_spool_is_not_taken_for_the_one_before(swarm):
+    """Its records are numbered from 0 again: none of them is a repetition."""
+    swarm = swarm(1, stale=5.0, retire=10.0)
+    first = swarm.join("a")
+    frame = begun(swarm, first_frame(1))
+    first.vanish()
+    swarm.toys.remove(first)
+    (swarm.folder / "a.spool").unlink()
+    gone = swarm.fleet.peers["a"]
+    swarm.join("a")
+    assert swarm.fleet.wait(lambda: swarm.fleet.peers["a"] is not gone, 20)
+    after = swarm.trainer.round(planned(frame, [5]), frame)
+    assert (after.alive.tolist(), after.steps.tolist()) == ([True], [5])
+    assert swarm.fleet.inbox.repeated == 0
+
+
+def test_a_node_whose_clock_was_set_back_is_told_of_and_changes_nothing(swarm):
+    swarm = swarm(1)
+    swarm.join("a")
+    known = swarm.fleet.peers["a"]
+    older = msgspec.structs.replace(known.announce, incarnation=known.announce.incarnation - 1)
+    with contextlib.closing(swarm.bus.publisher()) as publisher:
+        publisher.publish(records.channel_up("s"), [records.encode_up(older)])
+    assert swarm.fleet.wait(lambda: any("a is not heeded" in line for line in swarm.told), 20)
+    assert swarm.fleet.peers["a"] is known
 
 
 def test_a_node_that_leaves_is_not_alive_and_its_place_is_free(swarm):
@@ -276,6 +305,42 @@ def test_a_controller_started_again_knows_its_nodes(swarm, tmp_path):
     after = trainer.round(planned(frame, [2]), frame)
     assert after.total_steps.tolist() == [6]
     assert len(toy.jobs) == 2
+
+
+def restarted(swarm, folder):
+    """A new controller in the place of one that was killed: no goodbye."""
+    fleet = swarm.fleet
+    for part in (fleet._listener, fleet._outbox, fleet._spool, fleet.inbox):
+        part.close()
+    swarm.fleet = Fleet(swarm.bus, "s", SPACE, 2, folder, tell=swarm.told.append)
+    return NodeTrainer(swarm.fleet, SPACE, 2, births=6)
+
+
+def test_no_step_is_taken_twice_where_a_controller_is_killed_in_a_round(swarm, tmp_path):
+    swarm = swarm(2)
+    done, slow = (swarm.join(name) for name in "ab")
+    frame = begun(swarm, first_frame(2))
+    slow.hold.clear()
+    plan = planned(frame, [3, 5])
+    threading.Thread(target=_round, args=(swarm.trainer, plan, frame), daemon=True).start()
+    known = swarm.fleet.peers
+    assert swarm.fleet.wait(lambda: known["a"].report is not None and len(slow.jobs) == 2, 20)
+    trainer = restarted(swarm, tmp_path)
+    assert trainer.gather(20) == 2
+    slow.hold.set()
+    after = trainer.round(plan, frame)
+    assert after.steps.tolist() == [3, 5] and after.total_steps.tolist() == [7, 9]
+    assert [len(toy.jobs) for toy in (done, slow)] == [2, 2]
+    assert after.birth.tolist() == frame.birth.tolist()
+    # What is born from now on is told from all before.
+    fresh = trainer.round(planned(after, [1, 1], fresh=[True, False]), after)
+    assert fresh.birth.tolist() == [6, 1] and [len(toy.jobs) for toy in (done, slow)] == [3, 3]
+
+
+def _round(trainer, plan, frame):
+    # Its fleet is closed under its hands.
+    with contextlib.suppress(Exception):
+        trainer.round(plan, frame)
 
 
 def test_nonsense_of_settings_is_refused(tmp_path):

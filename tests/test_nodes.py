@@ -21,14 +21,20 @@ class Controller:
 
     def __init__(self, bus):
         self._reader, self._writer = bus.consumer("swarmjax.s.up"), bus.publisher()
-        self.heard = []
+        self.heard, self.incarnation = [], 0
 
     def close(self):
         self._reader.close()
         self._writer.close()
 
-    def tell(self, kind, incarnation=1, **fields):
-        record = kind(node="n", incarnation=incarnation, **fields)
+    def tell(self, kind, incarnation=None, **fields):
+        """By default to the node that was announced last, which is waited for."""
+        if incarnation is None and not self.incarnation:
+            said = self.until(records.Announce)
+            self.heard.insert(0, said)
+            self.incarnation = said.incarnation
+        to = self.incarnation if incarnation is None else incarnation
+        record = kind(node="n", incarnation=to, **fields)
         self._writer.publish("swarmjax.s.down.n", [directives.encode_down(record)])
 
     def grant(self, number, steps=3, start="own", **fields):
@@ -68,7 +74,7 @@ def node(bus, tmp_path, weights=None, **options):
 def test_a_node_says_who_it_is(bus, controller, tmp_path):
     with node(bus, tmp_path):
         said = controller.until(records.Announce)
-    assert (said.node, said.incarnation, said.sequence, said.step) == ("n", 1, 0, 0)
+    assert (said.node, said.sequence, said.step) == ("n", 0, 0)
     assert said.weights == {"0.weight": (2, 3), "0.bias": (2,)}
     assert (said.parameters, said.bytes) == (8, 6 * 4 + 2 * 8)
     assert said.connections == ((0, 1),)
@@ -111,13 +117,18 @@ def test_records_are_numbered_without_a_gap(bus, controller, tmp_path):
 
 
 def test_a_node_that_is_started_again_is_another_incarnation(bus, controller, tmp_path):
-    for incarnation in (1, 2):
+    seen = []
+    for _ in range(2):
         with node(bus, tmp_path):
-            assert controller.until(records.Announce).incarnation == incarnation
+            seen.append(controller.until(records.Announce).incarnation)
+    # One whose file was deleted numbers its records from 0 again.
+    (tmp_path / "spool").unlink()
     with node(bus, tmp_path) as member:
         # Meant for the node that was here before.
-        controller.grant(number=1, incarnation=2)
+        controller.grant(number=1, incarnation=seen[-1])
         assert list(member.jobs(0.5)) == []
+        seen.append(controller.until(records.Announce).incarnation)
+    assert seen == sorted(set(seen))
 
 
 def test_grants_are_heeded_once_and_in_order(bus, controller, tmp_path):
@@ -234,9 +245,17 @@ def test_bad_input_is_refused_in_a_line(bus, tmp_path, change, reason):
 
 
 def test_a_skewed_and_drifting_clock_is_corrected_within_the_bound(rabbit, tmp_path):
+    # A wall clock that nobody sets meanwhile.
+    begun = time.time_ns() - time.monotonic_ns()
+
+    def wall():
+        return begun + time.monotonic_ns()
+
     def skewed():
-        wall, monotonic = time.time_ns(), time.monotonic_ns()
-        return Reading(wall + 3_700_000_000 + monotonic // 5000, monotonic + monotonic // 5000)
+        monotonic = time.monotonic_ns()
+        return Reading(
+            begun + monotonic + 3_700_000_000 + monotonic // 5000, monotonic + monotonic // 5000
+        )
 
     bus = open_bus(rabbit.url)
     with (
@@ -245,10 +264,10 @@ def test_a_skewed_and_drifting_clock_is_corrected_within_the_bound(rabbit, tmp_p
     ):
         for _ in range(20):
             beat = controller.until(records.Beat)
-            now = time.time_ns()
+            now = wall()
             controller.tell(directives.Pulse, sent=beat.sent, received=now, answered=now)
         time.sleep(0.3)
-        before, stamp, after = time.time_ns(), member._stamp(), time.time_ns()
+        before, stamp, after = wall(), member._stamp(), wall()
     assert 0 <= stamp.clock_bound < 5e9
     assert stamp.clock_offset < -3.6e9
     assert before - stamp.clock_bound <= stamp.corrected <= after + stamp.clock_bound

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 import types
@@ -45,11 +46,31 @@ def test_modules_hide_no_function_of_their_name():
     modules = {path.stem for path in PACKAGE.glob("*.py")}
     both = [n for n in swarmjax.__all__ if n in modules]
     hidden = [n for n in both if not isinstance(getattr(swarmjax, n), types.ModuleType)]
-    assert hidden == ["pareto", "run"]
-    code = "import swarmjax.run, swarmjax.pareto, swarmjax as sj; print(*map(callable, "
-    assert python(f"{code}[sj.run, sj.pareto]))") == ["True", "True"]
+    assert hidden == ["islands", "pareto", "run"]
+    code = "import swarmjax.run, swarmjax.pareto, swarmjax.islands, swarmjax as sj"
+    code += "; print(*map(callable, [sj.run, sj.pareto, sj.islands]))"
+    assert python(code) == ["True"] * 3
 
 
 def test_what_is_not_public_is_no_attribute():
     with pytest.raises(AttributeError):
         _ = swarmjax.nonsense
+
+
+def test_no_file_names_a_place_on_the_machine_where_it_was_made():
+    root = PACKAGE.parent
+    kinds = {".json", ".md", ".txt", ".toml", ".typ"}
+    parts = ("paper", "experiments", "tests", "swarmjax", "viz")
+    files = [*root.iterdir(), *(path for part in parts for path in (root / part).rglob("*"))]
+    if (root / ".git").exists():
+        # What is not part of the project may say what it likes.
+        listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+        files = [root / name for name in listed.stdout.splitlines()]
+    texts = [path for path in files if path.suffix in kinds]
+    assert any(path.parent.name == "results" for path in texts)
+    places = re.compile(r"(?<![\w.:/])/(tmp|home|root|work|Users)/")
+    assert [str(path) for path in texts if places.search(path.read_text())] == []
+    # Put together here, since this file names no such place either.
+    for place in ("tmp", "home", "root", "work", "Users"):
+        assert places.search(f'"cannot write to /{place}/x"')
+        assert not places.search(f"https://a.b/{place}/c")

@@ -22,7 +22,9 @@ from paper import (
     peers,
     peers_figures,
     peers_rows,
+    peers_tables,
 )
+from paper import measure as measure_module
 from paper.measure import ROOT, measure_row
 from paper.peers import Case, Trial
 from paper.peers_process import Line, PeerError, Run, parse, run
@@ -102,6 +104,21 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     assert not psutil.pid_exists(done.lines[0].member_steps)
 
 
+def test_processor_time_is_that_of_the_first_search_with_all_who_took_part(tmp_path):
+    text = """
+    import subprocess
+    burn = "import time\\nwhile time.process_time() < 1: pass\\nprint(flush=True); time.sleep(9)"
+    child = subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    say(0, 1.0, 40, 0.5, test=0.5)
+    time.sleep(0.5)
+    child.kill()
+    while time.process_time() < 4: pass
+    say(1, 1.0, 40, 0.5, test=0.5)
+    """
+    assert 1.0 <= tried(tmp_path, text, limit=60.0, searches=2).cpu_seconds < 3.0
+
+
 def test_a_program_that_closes_its_output_and_hangs_is_ended_too(tmp_path):
     text = "import os; say(0, 0.0, 0); sys.stdout.flush(); os.close(1); time.sleep(60)"
     assert not tried(tmp_path, text, limit=1.5).finished
@@ -160,7 +177,7 @@ def fake(table):
     """`peers.measure` from a table of trials, or errors, by side; and what was asked of it."""
     asked = []
 
-    def measure(side, case, seed, limit, target):
+    def measure(side, case, seed, limit, target, install):
         asked.append((side, seed, limit))
         found = table[side]
         if isinstance(found, Exception):
@@ -173,7 +190,22 @@ def fake(table):
 CASE = Case("digits", peers.mlps(), 4, 20, 10)
 
 
-def test_sides_take_turns_and_one_that_fails_is_left_out():
+def test_programs_have_more_time_on_a_busy_machine(monkeypatch):
+    monkeypatch.setattr(measure_module.resources, "cores", lambda: 2)
+    for busy, times in ((0.0, 1.0), (2.0, 1.0), (6.0, 3.0)):
+        monkeypatch.setattr(measure_module, "load", lambda busy=busy: busy)
+        assert measure_module.patience() == times
+    measure, asked = fake({"vmap": trial(3.0), "optuna": trial(3.0)})
+    peers_rows.take_turns(("vmap", "optuna"), CASE, peers_rows.Series(1, 5, 9), measure=measure)
+    assert [limit for _, _, limit in asked] == [27.0, 15.0]
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    monkeypatch.setattr(peers_rows, "patience", lambda: 1.0)
+
+
+def test_sides_take_turns_and_one_that_fails_is_left_out(idle):
     table = {
         "swarmjax": trial(2.0), "optuna": PeerError("optuna: exit 1"), "vmap": trial(3.0),
         "ray-pbt": environments.NoEnvironment("no environment ray: disk full"),
@@ -218,6 +250,15 @@ def test_a_bar_is_skipped_without_the_environment_and_failed_without_a_result(mo
     assert peers_rows.against("speed", "swarmjax", "ray-pbt", 4.0, size, other).targets(True) == {}
 
 
+def test_peers_are_compared_by_the_clock_and_by_processor_time():
+    mine, theirs = [trial(2.0), trial(4.0)], [trial(12.0)._replace(cpu_seconds=6.0)]
+    found = peers_rows.Found({"swarmjax": mine, "ray-pbt": theirs}, {})
+    ratios = {
+        c: peers_rows.ratio(found, "swarmjax", "ray-pbt", of) for c, of in peers_rows.CLOCKS.items()
+    }
+    assert ratios == {"wall": 4.0, "cpu": 6.0}
+
+
 def test_the_best_peer_sets_the_time_to_the_target():
     trials = {
         "swarmjax": [trial(9, 2.0), trial(9, 4.0)],
@@ -249,6 +290,30 @@ def test_figures_are_drawn_whatever_is_missing(tmp_path):
     assert len(set(looks)) == len(looks) == len(peers.SIDES)
 
 
+def test_sweeps_and_races_are_drawn_side_by_side(tmp_path):
+    found = {16: {"swarmjax": [trial(2.0)], "vmap": [trial(60.0, test=None)]}}
+    paths = peers_figures.crossover({"networks": found, "steps": found}, tmp_path)
+    paths += peers_figures.races({"spirals": (0.95, found[16]), "teacher": (0.6, {})}, tmp_path)
+    assert [path.stem for path in paths[::2]] == ["peers-crossover", "peers-races"]
+    assert all(path.stat().st_size > 5000 for path in paths)
+
+
+def test_the_paper_tells_how_every_side_was_set_up_and_who_was_there_by_when():
+    rows = {side: settings for side, _, settings in peers_tables.setups()}
+    assert set(rows) == set(peers.SIDES)
+    assert not any(mark in "".join(rows.values()) for mark in "`[|")
+    trials = {
+        "swarmjax": [trial(9, 2.0, test=0.9), trial(9, 4.0, test=0.8)],
+        "optuna": [trial(8, None, seconds=7.0, test=None)],
+    }  # fmt: skip
+    raw = json.loads(json.dumps(peers_rows.Found(trials, {}).record()))
+    assert peers_tables.trials_of(raw)["swarmjax"][1].test == 0.8
+    assert peers_tables.reached(raw) == {
+        "swarmjax": {"seconds": 3.0, "reached": True, "test": pytest.approx(0.85), "seeds": 2},
+        "optuna": {"seconds": 7.0, "reached": False, "test": None, "seeds": 1},
+    }
+
+
 WANTED = {"ray": ("ray==2",)}
 
 
@@ -274,6 +339,10 @@ def test_an_environment_is_made_once_and_made_again_when_it_was_cut_off(tmp_path
     assert ran[1] == (str(python), "-m", "pip", "install", "--quiet", "ray==2")
     assert not (folder / "half").exists()
     assert environments.versions_of("ray", WANTED, tmp_path) == {"ray": "2.1"}
+    with pytest.raises(environments.NoEnvironment, match="paper.environments ray"):
+        environments.python_of("ray", {"ray": ("ray==3",)}, tmp_path, make=False)
+    assert environments.python_of("ray", WANTED, tmp_path, make=False) == python
+    assert len(ran) == 3
     other = environments.python_of("ray", {"ray": ("ray==3",)}, tmp_path)
     assert other != python
 
@@ -451,7 +520,7 @@ def test_a_search_fails_if_one_of_its_processes_dies(tmp_path):
 
 
 def test_rows_have_their_bars():
-    rows = bench_peers.rows()
+    rows = bench_peers.ROWS
     bars = {name: t.number for row in rows.values() for name, t in row.targets(False).items()}
     assert bars == {
         "small-ray": 4, "large-optuna": 10, "large-ray": 10, "per-core": 3,

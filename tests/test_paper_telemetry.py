@@ -1,12 +1,24 @@
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from node_records import report
 
-from paper import bench_telemetry, clocks, fuzz, jitter, outage, stream, stream_worker
+from paper import (
+    bench_telemetry,
+    clocks,
+    fuzz,
+    jitter,
+    mixed_swarm,
+    outage,
+    stream,
+    stream_worker,
+)
 from swarmjax import clock, records, telemetry
+from swarmjax.errors import InputError
 from swarmjax.inbox import Inbox
+from swarmjax.steering import Clone, Member
 
 
 def test_the_rows_have_bars_of_names_of_their_own():
@@ -25,6 +37,12 @@ def test_messages_are_sorted_into_kept_repeated_and_refused(tmp_path):
 def test_sound_records_are_sound():
     kinds = {type(records.decode_up(blob)).__name__ for blob in fuzz.sound()}
     assert kinds == {"Announce", "Report", "Windows", "Shared", "Leave", "Beat"}
+
+
+def test_sound_bulletins_are_sound():
+    assert len(fuzz.told()) == 5
+    for blob in fuzz.told():
+        fuzz.bulletin(blob)
 
 
 def test_a_skewed_clock_knows_what_is_true():
@@ -100,6 +118,18 @@ def test_made_up_rounds_look_like_real_ones():
     documented = telemetry.__doc__ or ""
     assert all(name in documented or name.startswith(("valid_", "learning")) for name in
                rows.column_names)  # fmt: skip
+
+
+def test_a_copy_is_asked_for_between_nodes_of_one_size():
+    rows = [(i, 10 + i, size, score) for i, (size, score) in enumerate(
+        [(9, 0.9), (5, 0.2), (5, 0.4), (7, 0.1), (5, 0.3)])]  # fmt: skip
+    names = ("member", "birth", "parameters", "valid_accuracy")
+    table = pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    assert mixed_swarm.copied(table) == Clone(Member(2, 12), Member(1, 11))
+    unknown = table.set_column(3, "valid_accuracy", pa.array([np.nan] * 5))
+    for others in (unknown, table.set_column(2, "parameters", pa.array([1, 2, 3, 4, 5]))):
+        with pytest.raises(InputError, match="no two nodes"):
+            mixed_swarm.copied(others)
 
 
 def test_offsets_are_told_of_the_controllers_clock():

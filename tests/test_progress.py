@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from rich.console import Console
 
 from swarmjax import space
 from swarmjax.compiling import Programs
-from swarmjax.progress import Silent, Terminal, best_tables
+from swarmjax.progress import Silent, Terminal, best_tables, rounds
 from swarmjax.store import Status
 
 SPACE = space.Space(
@@ -128,6 +129,33 @@ def test_the_bar_works_where_there_is_no_terminal():
     for part in ("round 3", "1,500/20,000 member-steps", "best 0.9877", "7/8 alive"):
         assert part in last
     assert "lineages" not in last
+
+
+def test_where_there_is_no_terminal_a_line_tells_now_and_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("swarmjax.progress.time.monotonic", lambda: now[0])
+    console = Console(width=120, file=(out := io.StringIO()))
+    with Terminal(console) as display:
+        for number, seconds in enumerate((0.0, 9.0, 11.0, 12.0, 30.0)):
+            now[0] = seconds
+            display.show(status(round=number))
+        told = [line for line in out.getvalue().splitlines() if line.startswith("round")]
+    usual = "1,500 of 20,000 member-steps, best 0.9877, 7 of 8 alive"
+    assert told == [f"round {number}: {usual}" for number in (0, 2, 4)]
+
+
+def test_rounds_are_counted_by_lines_or_a_bar():
+    console = Console(width=80, file=(out := io.StringIO()))
+    with rounds(console) as tell:
+        for done in (3, 4, 5):
+            tell(done, 5)
+    assert out.getvalue() == "round 3 of 5\nround 5 of 5\n"
+    console = Console(width=80, file=(out := io.StringIO()), force_terminal=True)
+    with rounds(console) as tell:
+        tell(3, 5)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "round 3 of 5" in shown
+    assert not out.getvalue().endswith("of 5\n"), "the bar goes away"
 
 
 def test_before_a_run_there_is_no_bar():

@@ -56,7 +56,7 @@ def test_the_swarm_is_asked_for_as_the_command_line_says(monkeypatch, tmp_path):
     pytorch_node.main()
     (settings,) = asked
     assert (settings["members"], settings["nodes"], settings["budget"]) == (15, 3, 900)
-    assert settings["directory"] == tmp_path / "run"
+    assert settings["directory"] == tmp_path / "run" and settings.pop("resume") is False
     # It is an experiment that can be run, at any bus.
     settings = {name: value for name, value in settings.items() if name != "display"}
     setup = experiment.check(experiment.Experiment(**settings, bus="local:x"))

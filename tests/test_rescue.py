@@ -5,8 +5,8 @@ import pytest
 import swarmjax as sj
 from swarmjax import lanes, placement, trial
 from swarmjax.placement import Layout
+from swarmjax.planner import Choices
 from swarmjax.rescue import ProgramError, attempted
-from swarmjax.train import Choices
 from swarmjax.types import InputError
 
 MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1234 bytes.\nmore"

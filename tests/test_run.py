@@ -17,9 +17,9 @@ from flax.traverse_util import unflatten_dict
 import swarmjax as sj
 from swarmjax import anomaly, resources, stored, trial
 from swarmjax.cohorts import Costs
+from swarmjax.planner import Choices
 from swarmjax.policy import slots, stateless
 from swarmjax.progress import Silent
-from swarmjax.train import Choices
 from swarmjax.types import Policy
 
 SPACE = sj.Space(
@@ -83,6 +83,14 @@ def test_alarms_are_told_once_and_lineages_counted(task, tmp_path, monkeypatch):
     alarms = [event for event in reader.events() if event.kind == "outlier"]
     assert [(event.round, event.member) for event in alarms] == [(1, member) for member in range(4)]
     assert alarms[2].text.startswith("member 2: its loss is far above the swarm's at step 12")
+    # The robust z-score of the log losses that the round stored, against the threshold of the time.
+    first = table(tmp_path / "run").query("round == 1").sort_values("member").train_loss.to_numpy()
+    loss = np.log(first)
+    centre = np.sort(loss)[1]
+    scale = max(np.sort(np.abs(loss - centre))[1] / 0.6745, 0.1)
+    np.testing.assert_allclose([a.value for a in alarms], (loss - centre) / scale, atol=1e-4)
+    assert {alarm.threshold for alarm in alarms} == {-1e9}
+    assert all(e.value is e.threshold is None for e in reader.events() if e.kind == "compiled")
     assert reader.status().lineages == 4
     assert (table(tmp_path / "run").alarm == anomaly.bits(["outlier"])).sum() > 4
 
@@ -95,8 +103,9 @@ def test_memory_that_keeps_growing_is_told(task, tmp_path, monkeypatch):
         setting(task, tmp_path / "run", members=3, policy="random_search", budget=66, round_steps=1)
     )
     with contextlib.closing(stored.open_run(tmp_path / "run")) as reader:
-        told = [(e.round, e.member, e.text) for e in reader.events() if e.kind == "memory"]
-    assert told == [(19, None, "memory of the devices keeps growing (0.267 > 0.2)")]
+        (told,) = (event[2:] for event in reader.events() if event.kind == "memory")
+    text = "memory of the devices keeps growing (0.267 > 0.2)"
+    assert told == (19, "memory", None, text, pytest.approx(8 / 30, abs=1e-6), 0.2)
 
 
 def test_the_budget_is_spent_to_the_last_step(first):

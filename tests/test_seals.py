@@ -26,6 +26,18 @@ def test_other_values_are_refused(other):
         seals.opened((*other, seals.seal("a", "b", 1)), 3)
 
 
+def test_a_seal_covers_what_a_later_version_added_where_there_is_something():
+    assert seals.sealed("a", 1, None, None, added=2)[-1] == seals.seal("a", 1)
+    row = seals.sealed("a", 1, None, 0.5, added=2)
+    assert row[-1] == seals.seal("a", 1, None, 0.5)
+    assert seals.opened(row, 4, 2) == ("a", 1, None, 0.5)
+    for other in ((None, None), (0.5, None), (None, 0.25)):
+        with pytest.raises(InputError, match="not as it was written"):
+            seals.opened(("a", 1, *other, row[-1]), 4, 2)
+    with pytest.raises(InputError, match="not as it was written"):
+        seals.opened(("a", 1, 0.5, None, seals.seal("a", 1)), 4, 2)
+
+
 def test_rows_of_earlier_versions_have_no_seal():
     assert seals.opened(("a", 1), 2) == seals.opened(("a", 1, None), 2) == ("a", 1)
 

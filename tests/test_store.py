@@ -55,7 +55,7 @@ def test_everything_comes_back(writer, reader, frames):
     assert round == 1
     assert jax.tree.all(jax.tree.map(np.array_equal, plan_from_table(table), plan))
     (event,) = reader.events()
-    assert event[2:] == (1, "died", 1, "not finite")
+    assert event[2:] == (1, "died", 1, "not finite", None, None)
     assert reader.status()._replace(heartbeat=0.0) == STATUS
     assert reader.status().heartbeat > 1e9
     params, record = reader.best()
@@ -179,7 +179,7 @@ def test_hostile_names_are_only_names(tmp_path, name):
     writer.close()
     reader = stored.open_run(tmp_path / name)
     assert reader.frames().column_names == ["round", "member"]
-    assert reader.events()[0][3:] == (name, None, name)
+    assert reader.events()[0][3:] == (name, None, name, None, None)
     assert stored.list_runs(tmp_path) == [tmp_path / name]
     reader.close()
 
@@ -340,6 +340,23 @@ def test_descriptors_are_those_of_the_latest_round(writer):
     assert values.dtype == np.float16 and (values == 2).all()
     assert not list(writer.directory.glob(".*.part"))
     reader.close()
+
+
+@pytest.mark.parametrize(("at", "value"), [(0, 1), (2, 99)], ids=["password", "compression"])
+def test_a_bit_that_asks_for_a_password_or_an_unknown_compression_is_damage(writer, at, value):
+    writer.descriptors(1, np.arange(3, dtype=np.int32), np.zeros((3, 4, 2), np.float16))
+    path = writer.directory / "descriptors.npz"
+    content = bytearray(path.read_bytes())
+    # Flags and compression of every file, in its own header and in the directory of all.
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        begin = content.find(mark)
+        while begin >= 0:
+            content[begin + place + at] = value
+            begin = content.find(mark, begin + 4)
+    path.write_bytes(content)
+    with contextlib.closing(stored.open_run(writer.directory)) as reader:
+        with pytest.raises(InputError, match="cannot be read: .*; delete it"):
+            reader.descriptors()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", "objects", "flat"])

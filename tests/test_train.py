@@ -9,9 +9,9 @@ from swarmjax.compiling import Programs, Watch
 from swarmjax.crossover import OPERATORS
 from swarmjax.frames import first_frame
 from swarmjax.members import Recipe
+from swarmjax.planner import Choices
 from swarmjax.policy import keep
-from swarmjax.train import Choices, LocalTrainer
-from swarmjax.types import InputError
+from swarmjax.train import LocalTrainer
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-3, 1e-1),
@@ -143,7 +143,8 @@ def test_many_networks_come_in_few_copies_of_lanes_bit_for_bit(recipe, task, sto
         assert type(network.member.step) is np.ndarray and network.member.step == slot
         assert network.genome["width"] == slot % 2
     assert {network.container.width for network in several.values()} == {4, 8}
-    assert trainer._store.lane in (8, 16) and len(copies) == 2 * -(-12 // trainer._store.lane)
+    lane = trainer.planner.store.lane
+    assert lane in (8, 16) and len(copies) == 2 * -(-12 // lane)
     copies.clear()
     assert list(trainer.networks([], frame.genome)) == [] and not copies
 
@@ -219,19 +220,3 @@ def test_promising_members_may_have_several_devices(recipe, task, begun):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
     np.testing.assert_allclose(got.loss, expected.loss, rtol=1e-4)
     assert got.total_steps.tolist() == expected.total_steps.tolist() == [11] * N
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        {}, {"costs": {"speed": 1}, "chunks": {}}, {"costs": {}, "chunks": 3}, [1],
-        *({"costs": {}, "chunks": {}, "devices": wrong} for wrong in (0, "2", True, 1.0)),
-    ],
-)  # fmt: skip
-def test_damaged_choices_are_refused_in_a_line(damaged):
-    whole = Choices(chunks={"Box": 2}, devices=1)
-    # As the first versions wrote it.
-    assert Choices.from_json({"costs": {}, "chunks": {}}) == Choices()
-    assert Choices.from_json(whole.to_json()) == whole
-    with pytest.raises(InputError, match="damaged"):
-        Choices.from_json(damaged)

@@ -44,3 +44,16 @@ def test_few_members_have_as_many_neighbours_as_there_are(members, wanted):
     found = neighbours.nearest(np.zeros((members, 2)), none, 3)
     assert found.shape == (members, wanted)
     assert all(set(row) == set(range(members)) - {i} for i, row in enumerate(found.tolist()))
+
+
+@pytest.mark.parametrize(("shared", "kinds"), [(True, 3), (True, 60), (False, 3)])
+def test_of_many_members_those_found_are_nearly_the_nearest(monkeypatch, shared, kinds):
+    monkeypatch.setattr(neighbours, "MANY", 300)
+    monkeypatch.setattr(neighbours, "DIMENSIONS", 1)
+    points = drawn(800, kinds, 1.0)
+    found = neighbours.nearest(points, np.array([False, False, shared, shared]), 3)
+    away = cdist(points, points, "cityblock")
+    np.fill_diagonal(away, np.inf)
+    got = np.take_along_axis(away, found, axis=1)
+    assert all(len(set(row)) == 3 for row in found.tolist())
+    assert got.mean() < 1.2 * np.sort(away, axis=1)[:, :3].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import holoviews as hv
@@ -26,8 +27,9 @@ from viz import (
     trajectories,
     words,
 )
+from viz.history import History
+from viz.reading import split_rounds
 from viz.selection import Selection, inside, nearest
-from viz.source import History, split_rounds
 
 hv.extension("bokeh")
 LOOKS = [theme.LIGHT, theme.DARK]
@@ -302,14 +304,34 @@ def contrast(one, other):
     return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
-def test_blocks_are_means_of_their_cells_and_of_the_living(monkeypatch):
-    monkeypatch.setattr(pixels, "BLOCKS", (2, 2))
+def test_blocks_are_means_of_their_cells_and_of_the_living():
     grid = np.array([[1, 2, 3, 4], [3, 4, np.nan, 6], [9, 9, 9, np.nan]], np.float32)
-    found = pixels.blocks(grid, np.array([5, 6, 8]), (5, 8), np.array([3, 0, 1, 2]))
+    rows, sequence = list(zip((5, 6, 8), grid, strict=True)), np.array([3, 0, 1, 2])
+    found = pixels.blocks(rows, (5, 8), sequence, (2, 2))
     assert found.tolist() == [[(4 + 1 + 6 + 3) / 4, (2 + 3 + 4) / 3], [9, 9]]
-    monkeypatch.setattr(pixels, "BLOCKS", (9, 9))
-    fine = pixels.blocks(grid, np.array([5, 6, 8]), (5, 8), np.array([3, 0, 1, 2]))
+    fine = pixels.blocks(rows, (5, 8), sequence, (4, 4))
     assert np.isnan(fine[2]).all() and fine[1].tolist()[:3] == [6, 3, 4] and np.isnan(fine[1, 3])
+    some = pixels.blocks(rows, (5, 8), sequence[2:], (2, 1))
+    assert some.tolist() == [[3], [9]]
+
+
+def test_of_many_rounds_means_of_few_are_kept_and_each_counts_once(monkeypatch):
+    monkeypatch.setattr(pixels, "MAX_CELLS", 100)
+    monkeypatch.setattr(pixels, "PIXELS", (3, 5))
+    for history in growing(viz_runs.Swarm(40), 14):
+        shown = heatmap.plot(history, metric="step", rows="slot").Image.I
+    steps = np.where(history.column("alive"), history.column("step").astype(float), np.nan)
+    # Whole fours of rounds, and those that are left, each in the third of its first one.
+    parts = [steps[0:4], steps[4:8], steps[8:12], steps[12:13], steps[13:14]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        # Of four, halves count alike.
+        halves = [[np.nanmean(half, axis=0) for half in np.split(p, min(2, len(p)))] for p in parts]
+        means = np.array([np.nanmean(half, axis=0) for half in halves])
+    thirds = [means[0:2], means[2:3], means[3:5]]
+    wished = [[np.nanmean(third[:, m - 8 : m]) for third in thirds] for m in (40, 32, 24, 16, 8)]
+    value = shown.dimension_values("value", flat=False)
+    np.testing.assert_allclose(value, np.array(wished), rtol=1e-5)
 
 
 def test_a_window_of_a_large_heatmap_shows_its_cells_and_the_colours_of_the_whole(monkeypatch):
@@ -324,6 +346,23 @@ def test_a_window_of_a_large_heatmap_shows_its_cells_and_the_colours_of_the_whol
         a, b = (each.dimension_values(name, flat=False) for each in (whole, part))
         np.testing.assert_allclose(b, a[10:20, 1:4], rtol=1e-6)
     assert part.dimension_values("member", flat=False)[:, 0].tolist() == [*range(29, 19, -1)]
+
+
+def test_of_many_members_the_best_and_some_others_have_nodes(monkeypatch):
+    monkeypatch.setattr(graph, "MAX_NODES", 20)
+    history = make_history(members=60)
+    ranking, placed = metrics.ranking(history), layout.arrange(history, "genome")
+    chosen = int(ranking[11])
+    shown = graph.drawn(history, (chosen,))
+    assert shown[ranking[:10]].all() and shown[[chosen, ranking[-1]]].all()
+    assert 20 <= shown.sum() <= 21
+    assert shown[graph.joined(placed, shown)].all()
+    told = captions.graph_caption(history, placed, "genome", "step", theme.LIGHT)
+    assert "20 of 60 nodes and" in told
+    parts = graph.plot(history, placed, color="step", size="step", members=(chosen,))
+    nodes = [part for part in parts if "member" in [str(d) for d in part.dimensions()]]
+    assert sum(len(part) for part in nodes) == shown.sum()
+    assert isinstance(next(iter(parts)), hv.Image), "all members lie beneath, as one picture"
 
 
 def test_table_shows_the_best_and_the_selected_beyond():

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import swarmjax as sj
 from paper import viz_runs
 from swarmjax import space as sp
 from swarmjax import telemetry
 from swarmjax.anomaly import KINDS
-from swarmjax.store import Event
+from swarmjax.events import Event
 from swarmjax.types import InputError
 from viz import (
     alarms,
@@ -22,17 +23,19 @@ from viz import (
     likeness,
     lineage,
     margins,
+    members,
     metrics,
     outcomes,
     parallel,
     query,
     race,
     scatter,
+    source,
     spending,
     theme,
 )
-from viz.history import History
-from viz.source import split_rounds
+from viz.history import History, Migration
+from viz.reading import split_rounds
 
 hv.extension("bokeh")
 HOSTILE = "<img src=x onerror=alert(1)> $$x$$"
@@ -278,18 +281,60 @@ def test_births_tell_clones_crossovers_and_deaths_latest_first():
     assert pd.isna(table.iloc[3].parent)
 
 
+@pytest.mark.parametrize(
+    ("migration", "events"),
+    [
+        (Migration(2, 2), ["migration", "clone"]),
+        (Migration(2, 1), ["migration", "clone"]),
+        # Not in this round, all in one deme, and too many demes for anybody to migrate.
+        (Migration(2, 5), ["clone", "clone"]),
+        (Migration(1, 1), ["clone", "clone"]),
+        (Migration(4, 1), ["clone", "clone"]),
+        (None, ["clone", "clone"]),
+    ],
+)
+def test_clones_from_another_deme_are_migrations_in_rounds_in_which_elites_migrate(
+    migration, events
+):
+    frames = [dict(frame) for frame in made(*FAMILY).frames]
+    # Slots 0 and 1 are one deme, 2 the other.
+    frames[2]["mate"], frames[2]["parent"] = np.arange(3), np.array([0, 0, 1])
+    history = History(SPACE, tuple(frames), migration=migration)
+    assert lineage.births(history)["event"].tolist()[1:3] == events
+    told = lineage.table(history, metric="learning_rate", members=(2,))["event"].tolist()
+    assert told == ["birth", "clone", events[0], ""]
+
+
+def test_what_is_crossed_between_demes_stays_a_crossover():
+    history = History(SPACE, made(*FAMILY).frames, migration=Migration(2, 1))
+    assert lineage.births(history)["event"].tolist().count("crossover") == 1
+
+
+def test_how_elites_migrate_is_read_from_the_policy():
+    chain = sj.chain(sj.exploit(), sj.migrate(3, every=7))
+    assert source.migration_of({"policy": chain.name}) == Migration(3, 7)
+    for without in ({"policy": sj.chain(sj.exploit()).name}, {}, {"policy": "migrate(3, every=0)"}):
+        assert source.migration_of(without) is None
+
+
 def test_alarms_are_listed_once_with_value_and_threshold():
     rise = 1 << KINDS.index("rise")
     history = made({"alarm": [rise, 0]}, {"alarm": [rise, rise]}, {"alarm": [rise, 0]})
     events = (
         Event(1, 0.0, 1, "rise", 0, "member 0: its loss keeps rising at step 7 (9.3 > 5)"),
-        Event(2, 0.0, 2, "memory", None, "memory of this process keeps growing (0.3 > 0.2)"),
+        Event(2, 0.0, 2, "memory", None, "memory grows (0.268 > 0.2)", 0.26765, 0.2),
         Event(3, 0.0, 2, "compiled", None, HOSTILE),
     )
     table = alarms.table(history, events)
     assert table[["round", "alarm"]].values.tolist() == [[2, "rise"], [2, "memory"], [1, "rise"]]
-    assert table["value"].tolist() == ["", "0.3", "9.3"]
-    assert table["threshold"].tolist() == ["", "0.2", "5"]
+    # In runs of earlier versions only the text tells.
+    assert table["value"].tolist()[1:] == [0.26765, 9.3] and np.isnan(table["value"][0])
+    assert table["threshold"].tolist()[1:] == [0.2, 5.0] and np.isnan(table["threshold"][0])
+    happened = ["", "memory grows", "its loss keeps rising at step 7"]
+    assert table["what happened"].tolist() == happened
+    shown = members.twin(table, history)
+    assert [row["member"] for row in shown] == [1, None, 0]
+    assert [row["cells"][3:5] for row in shown] == [["–", "–"], ["0.268", "0.2"], ["9.3", "5"]]
     assert alarms.pick(history, 2.2, alarms.place("rise")) == [0, 1]
     assert alarms.pick(history, 9, alarms.place("rise")) == []
     assert alarms.timeline(history)["count"].tolist() == [1, 2, 1]

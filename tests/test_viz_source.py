@@ -29,16 +29,19 @@ def test_waits_then_reads_only_new_rounds(run, monkeypatch):
     feed.poll()
     assert (feed.snapshot.state, feed.snapshot.history) == ("waiting", None)
     asked = []
-    frames = stored.Reader.frames
+    whole = stored.Reader.round
     monkeypatch.setattr(
-        stored.Reader, "frames", lambda r, since: asked.append(since) or frames(r, since)
+        stored.Reader,
+        "round",
+        lambda r, number, names=None: asked.append((number, names)) or whole(r, number, names),
     )
     run.advance(2)
     feed.poll()
     run.advance(1)
     feed.poll()
     feed.poll()
-    assert asked == [0, 3]
+    assert [number for number, columns in asked if columns is None] == [2, 3]
+    assert asked[-2:] == [(3, ["round", "member", "parent"]), (3, None)]
     history = feed.snapshot.history
     assert history.rounds.tolist() == [1, 2, 3]
     assert history.column("valid_accuracy").shape == (3, 8)

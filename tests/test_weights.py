@@ -4,9 +4,8 @@ import pytest
 
 import swarmjax as sj
 from swarmjax import mlp, optimizers, weights
-from swarmjax.members import Member, Recipe
+from swarmjax.members import Member, Network, Recipe
 from swarmjax.mlp import Box
-from swarmjax.train import Network
 
 SPACE = sj.Space(learning_rate=sj.uniform(0.1, 0.2), depth=sj.structure(1, 2))
 

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 
 from swarmjax.anomaly import KINDS
-from swarmjax.store import Event
+from swarmjax.events import Event
 from viz.history import History
+from viz.marks import element, overlay
 from viz.theme import LIGHT, LINES, Look, figure, mixed, pick_colors, styled
 
-_MEASURED = re.compile(r"\(([^ ()]+) > ([^ ()]+)\)$")
+_DECIMAL = r"(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)"
+_MEASURED = re.compile(rf"\({_DECIMAL} > {_DECIMAL}\)$", re.ASCII)
 _WHOSE = re.compile(r"^member \d+: ")
+_UNTOLD = (None, None, "")
 _HOVER = [("alarm", "@kind"), ("round", "@at"), ("members", "@count")]
 
 
@@ -26,7 +29,9 @@ def plot(history: History, *, members: tuple[int, ...] = (), look: Look = LIGHT)
     A cross marks the rounds of a selected member.
     """
     counts = timeline(history)
-    left, right = history.rounds[0] - 0.5, history.rounds[-1] + 0.5
+    # A dot of all members has its place beside the axis, too.
+    beside = 0.5 + 0.03 * len(history.rounds)
+    left, right = history.rounds[0] - beside, history.rounds[-1] + beside
     extents = (left, -0.6, right, len(KINDS) - 0.4)
     dots = counts.assign(
         y=[place(kind) for kind in counts.kind],
@@ -38,11 +43,11 @@ def plot(history: History, *, members: tuple[int, ...] = (), look: Look = LIGHT)
         np.nan, np.nan, 0.0, "", 0.0,
     )  # fmt: skip
     shown = styled(
-        hv.Points(rows, ["at", "y"], ["px", "kind", "count", "color"], extents=extents),
+        element(hv.Points, rows, ["at", "y"], ["px", "kind", "count", "color"], extents=extents),
         size="px", color="color", fill_alpha=0.75, line_color=look.paper,
         tools=["hover"], hover_tooltips=_HOVER, nonselection_alpha=1.0,
     )  # fmt: skip
-    return styled(hv.Overlay([shown, _chosen(history, members, look)]), **_style())
+    return styled(overlay([shown, _chosen(history, members, look)]), **_style())
 
 
 def timeline(history: History) -> pd.DataFrame:
@@ -62,21 +67,21 @@ def table(history: History, events: Sequence[Event] = ()) -> pd.DataFrame:
 
     Alarms that no event tells of stand without these.
     """
-    told = {(e.round, e.kind, e.member): e.text for e in events if e.kind in KINDS}
+    told = {(e.round, e.kind, e.member): _measured(e) for e in events if e.kind in KINDS}
     rows, fresh = [], _fresh(history)
     for r, member in zip(*np.nonzero(fresh), strict=True):
         bits = int(fresh[r, member])
         for i, kind in enumerate(KINDS):
             if bits >> i & 1:
                 key = (int(history.rounds[r]), kind, int(member))
-                rows.append((*key, *_measured(told.pop(key, ""))))
+                rows.append((*key, *told.pop(key, _UNTOLD)))
     # Of no member, such as memory that grows.
-    rows += [(r, kind, m, *_measured(text)) for (r, kind, m), text in told.items() if m is None]
+    rows += [(r, kind, m, *measured) for (r, kind, m), measured in told.items() if m is None]
     rows.sort(key=lambda row: -row[0])
     frame = pd.DataFrame(
         rows, columns=["round", "alarm", "member", "value", "threshold", "what happened"]
     )
-    return frame.astype({"member": "Int64"})
+    return frame.astype({"member": "Int64", "value": float, "threshold": float})
 
 
 def _fresh(history: History) -> np.ndarray:
@@ -87,11 +92,15 @@ def _fresh(history: History) -> np.ndarray:
     return bits & ~np.where(same, before, 0)
 
 
-def _measured(text: str) -> tuple[str, str, str]:
+def _measured(event: Event) -> tuple[float | None, float | None, str]:
     """Value, threshold and what happened."""
-    text = _WHOSE.sub("", text)
+    text = _WHOSE.sub("", event.text)
     found = _MEASURED.search(text)
-    return (found[1], found[2], text[: found.start()].strip()) if found else ("", "", text)
+    told = text[: found.start()].strip() if found else text
+    if found and event.threshold is None:
+        # Runs of earlier versions have them in the text alone.
+        return float(found[1]), float(found[2]), told
+    return event.value, event.threshold, told
 
 
 def words_of(bits: np.ndarray) -> list[str]:
@@ -126,7 +135,7 @@ def _chosen(history: History, members: tuple[int, ...], look: Look) -> hv.Points
         for r in np.flatnonzero(bits[:, member] >> i & 1)
     ]
     return styled(
-        hv.Points(mixed(rows, np.nan, np.nan), ["at", "y"], "color"),
+        element(hv.Points, mixed(rows, np.nan, np.nan), ["at", "y"], "color"),
         marker="x", size=9, line_width=2.5, color="color", nonselection_alpha=1.0,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -22,13 +23,17 @@ from bokeh.events import DocumentReady
 from tornado.websocket import WebSocketClosedError
 
 from swarmjax.types import InputError
-from viz import access, layout
+from viz import access, ahead
 from viz.dashboard import Dashboard
 from viz.source import Feed
 
 HOST = "127.0.0.1"
+# It warns of every page that is closed while something is on its way to it.
+logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
 # Milliseconds between two looks of a page, seconds between two of the feed.
-PERIOD, POLL = 100, 0.2
+PERIOD, POLL = 50, 0.1
+# Rows of members and rounds that are read within seconds.
+MANY = 10_000_000
 
 
 def serve(
@@ -51,11 +56,13 @@ def serve(
     Raises:
         InputError: the directory holds no run, or the port is taken.
     """
-    feed = Feed(directory, layout.Layouts)
+    feed = Feed(directory, ahead.derive)
     port = _free(port)
     token = access.write_token(feed.directory)
     url = f"http://{HOST}:{port}/" + ("" if token is None else f"?token={token}")
     server = _make_server(feed, token, port)
+    if feed.cells > MANY:
+        print(f"reading {feed.cells:,} rows, which takes a while", file=sys.stderr)
     feed.poll()
     feed.start(POLL)
     server.start()

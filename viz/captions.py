@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from viz import courses, graph, heatmap, members, metrics, pixels, trajectories
+from viz import courses, graph, heatmap, members, metrics, neighbours, pixels, trajectories
 from viz.history import History
 from viz.layout import Layout
 from viz.theme import Look
@@ -68,15 +68,20 @@ def graph_caption(history: History, placed: Layout, kind: str, color: str, look:
     dead = int((~history.last("alive")).sum())
     alarmed = int((history.last("alive") & (history.last("alarm") != 0)).sum())
     edges = len(placed.edges)
-    cut = f"{min(edges, graph.MAX_EDGES):,} of {edges:,} edges shown" if edges else "no edges"
+    nodes = graph.drawn(history)
+    kept = len(graph.joined(placed, nodes))
+    cut = f"{kept:,} of {edges:,} edges shown" if edges else "no edges"
+    if not nodes.all():
+        cut = f"{nodes.sum():,} of {history.members:,} nodes and {cut}"
     cut += f", as of round {placed.linked:,}" if placed.linked != placed.round else ""
     metric = metrics.describe(color, history.space)
+    near = "near ones" if history.members > neighbours.MANY else "the nearest"
     return _caption(
         scale(history, color, look, whole=False)
         + _text(f"{metric.label}{_direction(metric)}")
         + _dead(dead, look)
-        + _alarmed(alarmed, look)
-        + _text(f"{_count(history.members, 'member')} joined to the nearest by {kind}; {cut}")
+        + _alarmed(alarmed, "member", look)
+        + _text(f"{counted(history.members, 'member')} joined to {near} by {kind}; {cut}")
     )
 
 
@@ -91,12 +96,12 @@ def heatmap_caption(history: History, name: str, look: Look) -> str:
         for what, count in (("deaths", died), ("alarms", raised))
         if count > most
     )
-    shape = f"{_count(history.members, 'member')} × {_count(len(history.rounds), 'round')}"
+    shape = f"{counted(history.members, 'member')} × {counted(len(history.rounds), 'round')}"
     return _caption(
         scale(history, name, look, whole=True)
         + _text(f"{metric.label}{_direction(metric)}")
         + _dead(died, look)
-        + _alarmed(raised, look)
+        + _alarmed(raised, "cell", look)
         + _text(shape + (", averaged to the pixels" if averaged else "") + marks)
     )
 
@@ -121,10 +126,16 @@ def trajectory_caption(
 
 
 def table_caption(history: History, picked: tuple[int, ...]) -> str:
-    """How many members the table shows, and how many columns, of which some need scrolling."""
+    """How many members and columns the table shows, and who was the best ever."""
     shown = min(members.LIMIT, history.members)
-    columns = len(members.table(history).columns)
-    return _caption(_text(f"{shown:,} of {history.members:,} members shown in {columns} columns"))
+    # Beside them rank, member and alarms.
+    columns, best = len(members.columns(history)) + 3, metrics.best_ever(history)
+    texts = [f"as of the latest round; {shown:,} of {history.members:,} members shown"]
+    texts.append(f"{columns} columns")
+    if best is not None:
+        label = metrics.describe(metrics.fitness_metric(history), history.space).label
+        texts.append(f"best ever: member {best[1]} in round {best[0]:,}, {label} {best[2]:.4f}")
+    return _caption("".join(map(_text, texts)))
 
 
 def _caption(inner: str) -> str:
@@ -135,7 +146,8 @@ def _text(text: str) -> str:
     return f"<span>{html.escape(text)}</span>"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """So many, in words."""
     return f"{number:,} {noun}" + "s" * (number != 1)
 
 
@@ -143,8 +155,10 @@ def _dead(count: int, look: Look) -> str:
     return f'<span style="color:{look.dead}">✕ {count:,} dead</span>' if count else ""
 
 
-def _alarmed(count: int, look: Look) -> str:
-    return f'<span style="color:{look.alarm}">▲ {_count(count, "alarm")}</span>' if count else ""
+def _alarmed(count: int, noun: str, look: Look) -> str:
+    """So many of something show an alarm."""
+    told = f"▲ {counted(count, noun)} with an alarm"
+    return f'<span style="color:{look.alarm}">{told}</span>' if count else ""
 
 
 def _direction(metric: metrics.Metric) -> str:

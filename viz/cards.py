@@ -7,8 +7,9 @@ import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import holoviews as hv
 import numpy as np
 import pandas as pd
 import panel as pn
@@ -18,6 +19,7 @@ from panel.custom import JSComponent
 
 from viz import members, theme, words
 from viz.live import Plot
+from viz.marks import is_light
 from viz.scene import Control, Scene, View
 from viz.selection import Window
 
@@ -26,8 +28,10 @@ CARD = """:host { background: var(--viz-paper); border: 1px solid var(--viz-line
 # Milliseconds between a zoom and its finer picture.
 SETTLED = 120
 # Of the controls of a card, by how many there are.
-WIDTHS = (148, 148, 148, 130, 102)
+WIDTHS = (156, 156, 156, 112, 94)
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Tools(JSComponent):
@@ -86,6 +90,8 @@ class Card:
     ):
         self.view, self._scene, self._select, self._changed = view, scene, select, changed
         self.caption = words.pane()
+        # Room for its words from the first: a figure would be cut off until it has made some.
+        self.caption.object = words.DRAWING
         self.plot = self._make_plot()
         self.twin = members.MemberTable(
             lambda number: toggle(view.key, number), label=view.title, noun=view.key,
@@ -140,18 +146,39 @@ class Card:
             kind = tuple(choices[name] for name in self.view.axes)
             zoom = {"window": self._window} if self.view.zooms else {}
             self.plot.draw(frame=kind, scene=scene, **choices, **zoom)
-        self.caption.object = self.view.caption(scene, **choices)
+        self.caption.object = self._once(scene, "caption", choices, self.view.caption)
 
     def _draw_twin(self, scene: Scene, choices: dict[str, str]) -> None:
+        told = self._once(scene, "twin", choices, self._written)
+        self.twin.param.update(**told, picked=self._picked(scene))
+
+    def _written(self, scene: Scene, **choices: str) -> dict[str, list]:
+        """What the table is told of its columns and rows."""
         frame = self.view.table(scene, **choices)
         told = frame.drop(columns="key", errors="ignore")
         key = "key" if "key" in frame.columns else "member"
-        self.twin.param.update(
-            columns=[str(name).replace("_", " ") for name in told.columns],
-            numeric=[kind.kind in "fiu" for kind in map(_dtype, told.dtypes)],
-            rows=members.twin(frame, scene.history, key, scene.members),
-            picked=self._picked(scene),
-        )
+        return {
+            "columns": [str(name).replace("_", " ") for name in told.columns],
+            "numeric": [kind.kind in "fiu" for kind in map(_dtype, told.dtypes)],
+            "rows": members.twin(frame, scene.history, key, scene.members),
+        }
+
+    def _plotted(self, scene: Scene, **arguments: Any) -> hv.Overlay:
+        assert self.view.plot is not None
+        # Elements may hold models of bokeh, each of which belongs to one page; and hardly ever do
+        # two pages zoom to the same.
+        if not is_light() or arguments.get("window"):
+            return self.view.plot(scene, **arguments)
+        return self._once(scene, "plot", arguments, self.view.plot)
+
+    def _once(
+        self, scene: Scene, what: str, arguments: Mapping[str, Any], make: Callable[..., T]
+    ) -> T:
+        """What `make` gives for a scene and these arguments, be it made for another page."""
+        if self.view.alone:
+            return make(scene, **arguments)
+        key = what, self.view.name, tuple(arguments.items())
+        return scene.once(key, lambda: make(scene, **arguments))
 
     def _picked(self, scene: Scene) -> dict[str, str]:
         if self.view.key == "run":
@@ -167,7 +194,7 @@ class Card:
         if self.view.plot is None:
             return None
         zoomed = self._zoomed if self.view.zooms else None
-        return Plot(self.view.plot, self._tapped, self._marked, self._made, zoomed)
+        return Plot(self._plotted, self._tapped, self._marked, self._made, zoomed)
 
     def _make_select(self, control: Control, width: int) -> pmui.Select:
         select = pmui.Select(
@@ -177,7 +204,7 @@ class Card:
             size="small",
             width=width,
             margin=(4, 0, 0, 8),
-            sx={"& .MuiSelect-select": {"padding": "6px 26px 6px 10px", "fontSize": "12.5px"}},
+            sx={"& .MuiSelect-select": {"padding": "6px 22px 6px 9px", "fontSize": "12px"}},
         )
         select.param.watch(lambda _event: self._chose(), "value")
         return select

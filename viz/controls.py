@@ -44,8 +44,12 @@ class Controls:
         self.said, self.chosen, self.log = _pane(), _pane(), _pane()
         self._sure = ""
         self._make_fields()
+        # What is said stays in sight, however far down the button is.
+        self.said.styles = {
+            "position": "sticky", "top": "0", "z-index": "2", "background": "var(--viz-paper)"
+        }  # fmt: skip
         self.body = pn.Column(
-            _heading("The run"), self._row("Pause", "Resume", "Stop"),
+            self.said, _heading("The run"), self._row("Pause", "Resume", "Stop"),
             _heading("Selected members"), self.chosen,
             self._row("Kill", "Freeze", "Thaw"), self._row("Pin", "Unpin", "Boost ×2", "No boost"),
             self._row("Clone", "Breed"),
@@ -53,7 +57,7 @@ class Controls:
             _heading("Goals and policies"), self._line(self.dial, self.number, "Turn"),
             _heading("Fresh networks"), self._line(self.count, "Add"),
             _heading("Note"), self._line(self.text, "Note"),
-            _heading("Asked for"), self.who, self._line(self.undone, "Undo"), self.said, self.log,
+            _heading("Asked for"), self.who, self._line(self.undone, "Undo"), self.log,
             sizing_mode="stretch_width", margin=(0, 14),
         )  # fmt: skip
         selection.param.watch(lambda _event: self._choose(), "members")

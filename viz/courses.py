@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from viz.history import Columns, History
 from viz.theme import Look
 
 TOP = 5
+EVERY = slice(None)
 BINS = 60
 SHARES = (0.1, 0.5, 0.9)
 AXES = {"round": "round", "training steps": "step"}
@@ -31,13 +33,16 @@ def shown(history: History, members: tuple[int, ...], look: Look) -> tuple[int, 
     return chosen[: len(look.picks)]
 
 
-def over_own_range(history: History, name: str) -> np.ndarray:
-    """The metric `[R, N]` from 0, its least value in the run, to 1, its largest."""
+def over_own_range(
+    history: History, name: str, members: Sequence[int] | slice = EVERY
+) -> np.ndarray:
+    """The metric of some members `[R, K]` from 0, its least value in the run, to 1, its largest."""
     metric = metrics.describe(name, history.space)
-    values = metrics.scaled(measured(history, metric), metric)
-    if not np.isfinite(values).any():
+    values = metrics.scaled_column(history, metric)[:, members].astype(float)
+    ends = metrics.ends(history, metric)
+    if not np.isfinite(ends).any():
         return values
-    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = np.nanmin(ends), np.nanmax(ends)
     return (values - low) / (high - low) if high > low else values * 0 + 0.5
 
 
@@ -48,15 +53,31 @@ def times(history: History, axis: str) -> np.ndarray:
     return history.column("step")
 
 
-def measured(history: History, metric: metrics.Metric) -> np.ndarray:
-    """The metric `[R, N]`, NaN where it is not finite, the member dead, or a logarithm undone."""
-    return history.each(("measured", metric.name, metric.log), lambda f: _measured(f, metric))
+def measured(
+    history: History, metric: metrics.Metric, members: Sequence[int] | slice = EVERY
+) -> np.ndarray:
+    """The metric of some members `[R, K]`.
+
+    NaN where it is not finite, the member dead, or a logarithm undone.
+    """
+    values = metrics.scaled_column(history, metric)[:, members].astype(float)
+    return 10.0**values if metric.log else values
 
 
 def _measured(frame: Columns, metric: metrics.Metric) -> np.ndarray:
     raw = frame[metric.name].astype(float)
     usable = frame["alive"] & np.isfinite(raw)
     return np.where(usable & ((raw > 0) | (not metric.log)), raw, np.nan)
+
+
+def moves(history: History) -> np.ndarray:
+    """Rounds (as positions) and slots `[K, 2]` that took over the weights of another."""
+
+    def taken(r: int) -> np.ndarray:
+        frame = history.frames[r]
+        return np.flatnonzero(frame["parent"] != frame["member"])
+
+    return history.places("moves", taken)
 
 
 def quantiles(history: History, metric: metrics.Metric) -> Band:

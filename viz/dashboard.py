@@ -104,7 +104,16 @@ class Dashboard:
         elif self.views is None:
             dark = self.page.dark_theme
             others, name = Others(self.feed.directory), self.feed.name
-            views = Views(snapshot, self.selection, dark, others, name, self._link)
+            views = Views(
+                snapshot,
+                self.selection,
+                dark,
+                others,
+                name,
+                self._link,
+                self.feed.windows(),
+                self.feed.made,
+            )
             views.restore(self.asked)
             self.main[:] = [self.note, views.body]
             self.views = views

@@ -13,9 +13,14 @@ from swarmjax.space import Choice
 from swarmjax.types import Genome
 from viz import metrics, scatter
 from viz.history import History
+from viz.marks import element, overlay
 from viz.theme import LIGHT, Look, figure, letters, styled
 
 TREES, MAX_ROWS, FEWEST = 64, 2000, 12
+
+
+# Who explains no more of the variance has little to say; its bars are faint.
+LITTLE = 0.2
 
 
 class Fit(NamedTuple):
@@ -98,12 +103,13 @@ def plot(fit: Fit, *, look: Look = LIGHT) -> hv.Overlay:
         (np.zeros(len(rows)), at - 0.36, share, at + 0.36), ["x0", "y0", "x1", "y1"]
     )
     texts = [(s, a, f" {s:.0%}") for s, a in zip(share, at, strict=True)]
-    labels = hv.Labels(texts, ["x", "y"], "text")
+    labels = element(hv.Labels, texts, ["x", "y"], "text")
+    alpha = 0.85 if fit.score > LITTLE else 0.25
     parts = [
-        styled(bars, color=look.accent, line_alpha=0, fill_alpha=0.85),
+        styled(bars, color=look.accent, line_alpha=0, fill_alpha=alpha),
         styled(labels, text_color=look.ink, text_align="left", **letters()),
     ]
-    return styled(hv.Overlay(parts), **_style(list(rows.gene), share))
+    return styled(overlay(parts), **_style(list(rows.gene), share))
 
 
 def _style(genes: list[str], share: np.ndarray) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from swarmjax.space import Choice
 from swarmjax.types import Genome
 from viz import forest, metrics, scatter
 from viz.history import History
+from viz.marks import element, overlay
 from viz.theme import LIGHT, Look, figure, letters, styled
 
 BINS, FINE = 10, 28
@@ -28,7 +29,9 @@ def bins(history: History, name: str, count: int = BINS) -> tuple[np.ndarray, li
     unit = np.asarray(gene.encode(values), float)
     metric = metrics.describe(name, history.space)
     middles = np.asarray(gene.decode((np.arange(count) + 0.5) / count), float)
-    names = [metrics.text(value, metric) for value in middles]
+    names = [f"{value:.2g}" for value in middles]
+    if len(set(names)) < count:
+        names = [metrics.text(value, metric) for value in middles]
     return np.clip((unit * count).astype(int), 0, count - 1), names
 
 
@@ -117,7 +120,7 @@ def plot(
         _numbers(cells, shade, told, show, look),
         _places(history, x, y, members, look),
     ]  # fmt: skip
-    return styled(hv.Overlay(parts), **_style(history, x, y, names))
+    return styled(overlay(parts), **_style(history, x, y, names))
 
 
 def pick(history: History, x: str, y: str, at: tuple[float, float]) -> list[int]:
@@ -151,7 +154,7 @@ def _numbers(
             for y, x in np.argwhere(shade >= 0)
         ]
     rows += [(np.nan, np.nan, "", color) for color in (look.paper, look.ink)]
-    labels = hv.Labels(rows, ["x", "y"], ["text", "color"])
+    labels = element(hv.Labels, rows, ["x", "y"], ["text", "color"])
     return styled(labels, text_color="color", **letters())
 
 
@@ -164,7 +167,7 @@ def _places(history: History, x: str, y: str, members: tuple[int, ...], look: Lo
     at = np.stack([bins(history, name)[0] for name in (x, y)], axis=1) + spread
     rows = [tuple(at[m]) for m in members if m < history.members]
     return styled(
-        hv.Points(rows, ["x", "y"]), size=7, color=look.picks[0], line_color=look.paper,
+        element(hv.Points, rows, ["x", "y"]), size=7, color=look.picks[0], line_color=look.paper,
         nonselection_alpha=1.0,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from viz import metrics, pixels
 from viz.history import History
+from viz.marks import element, overlay
 from viz.selection import Window
 from viz.theme import LIGHT, Look, figure, mixed, pick_colors, styled
 
@@ -55,7 +56,7 @@ def plot(
         _deaths(history, sequence, look),
         _frames(history, sequence, members, look),
     ]
-    return styled(hv.Overlay(parts), **_style())
+    return styled(overlay(parts), **_style())
 
 
 def table(history: History, *, metric: str, rows: str = "rank") -> pd.DataFrame:
@@ -103,15 +104,22 @@ def pick(history: History, rows: str, y: float) -> int | None:
 def deaths(history: History) -> np.ndarray:
     """Rounds (as positions) and members `[D, 2]` at which a network was first seen dead."""
     alive = history.column("alive")
-    before = np.concatenate([np.ones_like(alive[:1]), alive[:-1]])
-    return np.argwhere(before & ~alive)
+
+    def died(r: int) -> np.ndarray:
+        return np.flatnonzero(~alive[r] & alive[r - 1] if r else ~alive[r])
+
+    return history.places("deaths", died)
 
 
 def alarms(history: History) -> np.ndarray:
     """Rounds (as positions) and members `[A, 2]` at which a living one raised an alarm anew."""
-    raised = (history.column("alarm") != 0) & history.column("alive")
-    before = np.concatenate([np.zeros_like(raised[:1]), raised[:-1]])
-    return np.argwhere(raised & ~before)
+    alarm, alive = history.column("alarm"), history.column("alive")
+
+    def raised(r: int) -> np.ndarray:
+        now = (alarm[r] != 0) & alive[r]
+        return np.flatnonzero(now & ~((alarm[r - 1] != 0) & alive[r - 1]) if r else now)
+
+    return history.places("alarms", raised)
 
 
 def _style() -> dict[str, Any]:
@@ -119,49 +127,47 @@ def _style() -> dict[str, Any]:
         xlabel="round",
         yaxis=None,
         xticks=6,
+        active_tools=["box_zoom"],
     )
 
 
 def _shaded(
-    image: hv.Image,
+    image: pixels.Pixels,
     history: History,
     metric: metrics.Metric,
     scale: metrics.Scale,
     sequence: np.ndarray,
 ) -> hv.Image:
     """The image in shades, with the member, round and value of each cell for the hover."""
-    at = image.dimension_values("at", expanded=False)
-    row = image.dimension_values("row", expanded=False)
-    z = image.dimension_values("z", flat=False)
-    member = sequence[np.clip(np.rint(row), 0, history.members - 1).astype(int)]
-    member, number = np.meshgrid(member, np.rint(at).astype(int), indexing="ij")
-    value, shade = 10.0**z if metric.log else z, metrics.shades(z, scale, metric)
+    at, row, z, (left, bottom, right, top) = image
+    member = sequence[np.clip(np.rint(row), 0, history.members - 1).astype(int)].astype(np.int32)
+    member, number = np.meshgrid(member, np.rint(at).astype(np.int32), indexing="ij")
+    # The browser is sent every cell: halves of numbers are enough for colours and words.
+    shade = metrics.shades(z, scale, metric).astype(np.float32)
+    value = 10.0**z if metric.log else z
     if not np.isfinite(shade).any():
         # HoloViews cannot draw what has no value at all.
         value, shade = np.zeros(z.shape), np.full(z.shape, -1.0)
     data = (at, row, shade, member, number, value)
-    return hv.Image(
-        data,
-        ["at", "row"],
-        ["z", "member", "round", "value"],
-        bounds=image.bounds,
-        xdensity=image.xdensity,
-        ydensity=image.ydensity,
-    )
+    return element(
+        hv.Image, data, ["at", "row"], ["z", "member", "round", "value"], bounds=image.bounds,
+        # One round or one member has no spacing to read the size of a cell from.
+        xdensity=len(at) / (right - left), ydensity=len(row) / (top - bottom),
+    )  # fmt: skip
 
 
 def _deaths(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
     found = deaths(history)[-MAX_MARKS:]
     first, last = history.rounds[[0, -1]]
     whole = (first - 0.5, -0.5, last + 0.5, history.members - 0.5)
-    marks = hv.Points(_at(history, sequence, found), ["at", "row"], extents=whole)
+    marks = element(hv.Points, _at(history, sequence, found), ["at", "row"], extents=whole)
     return styled(marks, marker="x", size=7, color=look.dead, line_width=2, nonselection_alpha=1.0)
 
 
 def _alarms(history: History, sequence: np.ndarray, look: Look) -> hv.Points:
     found = alarms(history)[-MAX_MARKS:]
     return styled(
-        hv.Points(_at(history, sequence, found), ["at", "row"]), marker="circle",
+        element(hv.Points, _at(history, sequence, found), ["at", "row"]), marker="circle",
         size=5 if len(found) < 100 else 3, color=look.alarm, line_color=look.paper,
         line_width=0.5, nonselection_alpha=1.0,
     )  # fmt: skip
@@ -183,7 +189,7 @@ def _frames(
         for side in (-0.5, 0.5)
     ]
     return styled(
-        hv.Segments(mixed(lines, *[math.nan] * 4), ["at", "row", "end", "row2"], "color"),
+        element(hv.Segments, mixed(lines, *[math.nan] * 4), ["at", "row", "end", "row2"], "color"),
         color="color",
         line_width=2,
         nonselection_alpha=1.0,

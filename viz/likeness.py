@@ -53,15 +53,16 @@ def of_genes(history: History, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """
     genome, space = history.genome(), history.space
     features = np.asarray(similarity.features(space, genome))
+    options = [name for name, gene in space.genes if isinstance(gene, Choice)]
+    wide = {name: np.asarray(similarity.features(space, genome, [name])) for name in genome}
+    each = [np.full(wide[name].shape[1], name in options) for name, _ in space.genes]
+    shared = np.concatenate(each) if each else np.zeros(1, bool)
     if kind != "architecture":
-        options = [name for name, gene in space.genes if isinstance(gene, Choice)]
-        wide = {name: np.asarray(similarity.features(space, genome, [name])) for name in genome}
-        shared = [np.full(wide[name].shape[1], name in options) for name, _ in space.genes]
-        return features, np.concatenate(shared) if shared else np.zeros(1, bool)
+        return features, shared
     # Among equal architectures the genome decides, faintly.
     shape = np.asarray(similarity.features(space, genome, space.structural))
     both = np.concatenate([shape, 0.05 * features], axis=1)
-    return both, np.arange(both.shape[1]) < shape.shape[1]
+    return both, np.concatenate([np.ones(shape.shape[1], bool), shared])
 
 
 def points(history: History, kind: str) -> np.ndarray:

@@ -9,13 +9,18 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 
+from swarmjax import topology
 from viz import metrics, spending
 from viz.courses import shown
-from viz.history import History
+from viz.history import Columns, History
 from viz.margins import room, spaced
+from viz.marks import element, overlay
 from viz.theme import LIGHT, LINES, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_LINES = 4
+_EVENTS = ("", "birth", "clone", "crossover", "migration", "death")
+# Events along an ancestry: marker and its size.
+_MARKERS = (("clone", "circle", 9), ("crossover", "star", 15), ("migration", "diamond", 13))
 
 
 def plot_families(history: History, *, look: Look = LIGHT) -> hv.Overlay:
@@ -31,43 +36,60 @@ def families(history: History) -> pd.DataFrame:
 
 
 def births(history: History) -> pd.DataFrame:
-    """Births, clones, crossovers and deaths, the latest first: one row each."""
-    slots = np.arange(history.members)
-    rows = []
-    for r, frame in enumerate(history.frames):
-        before = history.frames[r - 1]["alive"] if r else np.ones(history.members, bool)
-        copied, crossed = frame["parent"] != slots, frame["mate"] != slots
-        for member in _indices(frame["fresh"] | copied | crossed | (before & ~frame["alive"])):
-            at = int(frame["round"][0]), _what(frame, member, crossed[member], copied[member])
-            mate = int(frame["mate"][member]) if crossed[member] else None
-            parent = None if frame["fresh"][member] else int(frame["parent"][member])
-            rows.append((*at, member, int(frame["birth"][member]), parent, mate))
+    """Births, clones, migrations, crossovers and deaths, the latest first: one row each."""
+    events, rows = happened(history), []
+    dead = events == _EVENTS.index("death")
+    # Whoever is dead already does not die once more.
+    events = np.where(dead & np.vstack([np.zeros_like(dead[:1]), dead[:-1]]), 0, events)
+    for r in np.flatnonzero(events.any(axis=1)).tolist():
+        frame, slots = history.frames[r], _indices(events[r] != 0)
+        names = ("birth", "parent", "mate", "fresh")
+        for member, birth, parent, mate, fresh in zip(
+            slots, *(frame[name][slots].tolist() for name in names), strict=True
+        ):
+            event = int(history.rounds[r]), _EVENTS[events[r, member]]
+            parents = None if fresh else parent, mate if mate != member else None
+            rows.append((*event, member, birth, *parents))
     names = ["round", "event", "member", "network", "parent", "mate"]
     found = pd.DataFrame(rows[::-1], columns=names)
     return found.astype({"parent": "Int64", "mate": "Int64"})
+
+
+def happened(history: History) -> np.ndarray:
+    """What every member went through in every round, `[R, N]`: an index into `_EVENTS`.
+
+    A clone is a migration if its parent lives in another deme, in a round in which elites migrate.
+    """
+    migration, slots = history.migration, np.arange(history.members)
+    deme = np.zeros_like(slots)
+    if migration is not None and 2 <= migration.demes <= history.members:
+        deme = np.asarray(topology.deme_of(history.members, migration.demes))
+
+    def of(frame: Columns) -> np.ndarray:
+        parent = frame["parent"]
+        # A policy goes by the round before.
+        migrates = migration is not None and (frame["round"][0] - 1) % migration.every == 0
+        moved = deme[parent] != deme if migrates else np.zeros_like(slots, bool)
+        found = ~frame["alive"], frame["fresh"], frame["mate"] != slots, moved, parent != slots
+        kinds = ("death", "birth", "crossover", "migration", "clone")
+        return np.select(found, [_EVENTS.index(kind) for kind in kinds], 0).astype(np.int8)
+
+    return history.each(("happened", migration), of)
 
 
 def _indices(which: np.ndarray) -> list[int]:
     return np.flatnonzero(which).tolist()
 
 
-def _what(frame: dict[str, np.ndarray], member: int, crossed: bool, copied: bool) -> str:
-    if not frame["alive"][member]:
-        return "death"
-    if frame["fresh"][member]:
-        return "birth"
-    return "crossover" if crossed else "clone" if copied else "death"
-
-
 def ancestors(history: History, member: int) -> np.ndarray:
     """Slot `[R]` in which the network of `member`, or its ancestor, lived; -1 before its birth."""
     path = np.full(len(history.rounds), -1)
-    slot = member
+    fresh, parent, slot = history.column("fresh"), history.column("parent"), member
     for r in range(len(path) - 1, -1, -1):
         path[r] = slot
-        if history.frames[r]["fresh"][slot]:
+        if fresh[r, slot]:
             break
-        slot = int(history.frames[r]["parent"][slot])
+        slot = int(parent[r, slot])
     return path
 
 
@@ -107,7 +129,7 @@ def plot(
         *_marks(history, paths, lines, colors, extents, look),
         _numbers(history, lines, colors, extents, told),
     ]
-    return styled(hv.Overlay(parts), **_style(told))
+    return styled(overlay(parts), **_style(told))
 
 
 def table(
@@ -122,23 +144,15 @@ def table(
         part["member"] = path[rows]
         for name in dict.fromkeys(("birth", "step", metric, *(g for g, _ in history.space.genes))):
             part[name] = history.column(name)[rows, path[rows]]
-        part["event"] = [_step(history, r, path[r]) for r in rows]
+        part["event"] = [_EVENTS[event] for event in happened(history)[rows, path[rows]]]
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
-
-
-def _step(history: History, r: int, slot: int) -> str:
-    frame = history.frames[r]
-    crossed, copied = frame["mate"][slot] != slot, frame["parent"][slot] != slot
-    if not (frame["fresh"][slot] or crossed or copied):
-        return "" if frame["alive"][slot] else "death"
-    return _what(frame, slot, crossed, copied)
 
 
 def _lines(history: History, lines: dict[int, np.ndarray], colors: dict[int, str]) -> hv.Contours:
     paths = [{"t": history.rounds, "v": lines[m], "color": c} for m, c in colors.items()]
     paths += [{"t": [t], "v": [v], "color": c} for t, v, c in mixed([], math.nan, math.nan)]
-    return styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2)
+    return styled(element(hv.Contours, paths, ["t", "v"], "color"), color="color", line_width=2.2)
 
 
 def _marks(
@@ -149,10 +163,11 @@ def _marks(
     extents: tuple[float, float, float, float],
     look: Look,
 ) -> list[hv.Points]:
-    spots: dict[str, list[tuple]] = {"clone": [], "crossover": []}
+    events = happened(history)
+    spots: dict[str, list[tuple]] = {event: [] for event, *_ in _MARKERS}
     for member, path in paths.items():
         for r in _indices((path >= 0) & np.isfinite(lines[member])):
-            event = _step(history, r, path[r])
+            event = _EVENTS[events[r, path[r]]]
             if event in spots:
                 text = f"{event} of member {history.frames[r]['parent'][path[r]]}"
                 spots[event].append(
@@ -160,17 +175,15 @@ def _marks(
                 )
     return [
         styled(
-            hv.Points(
-                mixed(spots[event], *[math.nan] * 3, ""),
-                ["t", "v"],
-                ["member", "text", "color"],
-                extents=extents,
+            element(
+                hv.Points, mixed(spots[event], *[math.nan] * 3, ""), ["t", "v"],
+                ["member", "text", "color"], extents=extents,
             ),
             marker=marker, size=size, color="color", line_color=look.paper, line_width=1,
             tools=["hover"], hover_tooltips=[("member", "@member"), ("event", "@text")],
             nonselection_alpha=1.0,
         )
-        for event, marker, size in (("clone", "circle", 9), ("crossover", "star", 15))
+        for event, marker, size in _MARKERS
     ]  # fmt: skip
 
 
@@ -188,7 +201,7 @@ def _numbers(
     heights = spaced(wished, bottom + gap / 2, top - gap / 2, gap=gap) if wished else {}
     right = history.rounds[-1] + 0.02 * (extents[2] - extents[0])
     rows = [(right, metrics.unscaled(h, metric), f"{m}", colors[m]) for m, h in heights.items()]
-    labels = hv.Labels(mixed(rows, *[math.nan] * 3), ["t", "v"], ["text", "color"])
+    labels = element(hv.Labels, mixed(rows, math.nan, math.nan, ""), ["t", "v"], ["text", "color"])
     return styled(
         labels, text_color="color", text_align="left", text_font_style="bold", **letters()
     )

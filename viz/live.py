@@ -11,7 +11,8 @@ import panel as pn
 from bokeh.events import RangesUpdate, SelectionGeometry, Tap
 from holoviews.streams import Pipe
 
-from viz import theme
+from viz import columns, theme
+from viz.marks import light
 from viz.selection import Window
 
 MAX_CORNERS = 2000
@@ -24,7 +25,7 @@ class Plot:
     """One live figure: `draw` sends new arguments to `make`, without rebuilding the page.
 
     Args:
-        make: draws an overlay.
+        make: an overlay, or `Marks` where no elements are made.
         on_tap: told the place of a tap.
         on_area: told the corners `[K, 2]` of a selected box or lasso.
         on_figure: told the id of every new figure of bokeh.
@@ -33,7 +34,7 @@ class Plot:
 
     def __init__(
         self,
-        make: Callable[..., hv.Overlay],
+        make: Callable[..., Any],
         on_tap: Place | None = None,
         on_area: Area | None = None,
         on_figure: Callable[[str], None] = lambda name: None,
@@ -42,13 +43,21 @@ class Plot:
         self._make, self._on_tap, self._on_area = make, on_tap, on_area
         self._on_figure, self._on_window = on_figure, on_window
         self._pipe: Pipe | None = None
-        self._frame = self._figure = None
+        self._sendable = False
+        self._frame = self._figure = self._kind = self._drawn = None
         self.pane = pn.pane.HoloViews(sizing_mode="stretch_both", linked_axes=False, margin=0)
 
     def draw(self, frame: Any = None, **arguments: Any) -> None:
         """Draws; another `frame` (such as a kind of axis) makes a new figure."""
+        if self._pipe and self._drawn and self._sendable and frame == self._frame:
+            with light():
+                fresh = self._make(**arguments)
+            if columns.kind(fresh) == self._kind and columns.send(self._drawn, fresh):
+                return
+        overlay = self._make(**arguments)
+        kind, self._sendable = columns.kind(overlay), columns.sendable(overlay)
         hooks = [theme.finish, theme.follow, self._listen]
-        overlay = theme.styled(self._make(**arguments), hooks=hooks)
+        theme.styled(overlay, hooks=hooks)
         old, self._pipe = self._pipe, None
         if old is not None and frame == self._frame:
             old.send(overlay)
@@ -56,9 +65,10 @@ class Plot:
             old = Pipe(data=overlay)
             self.pane.object = hv.DynamicMap(lambda data: data, streams=[old])
         # A figure that failed half-way is not used again.
-        self._frame, self._pipe = frame, old
+        self._frame, self._kind, self._pipe = frame, kind, old
 
     def _listen(self, plot: Any, _element: Any) -> None:
+        self._drawn = plot
         if plot.state is not self._figure:
             self._figure = plot.state
             self._on_figure(plot.state.id)

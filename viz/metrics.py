@@ -104,9 +104,27 @@ def peaks(history: History) -> np.ndarray:
 
 
 def ranking(history: History) -> np.ndarray:
-    """Members `[N]` from best to worst in the latest round; the dead last, ties by slot."""
-    fit = _fitness(history.frames[-1], fitness_metric(history))
-    return np.argsort(-fit, kind="stable")
+    """Members `[N]` from best to worst in the latest round; the dead last.
+
+    Of equals those of lower validation loss come first, then those of lower slot.
+    """
+    frame, name = history.frames[-1], fitness_metric(history)
+    loss = (frame["valid_loss"] if "valid_loss" in frame else 0 * frame["member"]).astype(float)
+    return np.lexsort((np.where(np.isfinite(loss), loss, np.inf), -_fitness(frame, name)))
+
+
+def best_ever(history: History) -> tuple[int, int, float] | None:
+    """Round, slot and value of the best that a living member was measured at; None before one was.
+
+    It is the first of equals.
+    """
+    metric = describe(fitness_metric(history), history.space)
+    found = ends(history, metric) * metric.better
+    if not np.isfinite(found).any():
+        return None
+    r = int(np.nanargmax(np.fmax(found[:, 0], found[:, 1])))
+    slot = int(np.nanargmax(scaled_column(history, metric)[r] * metric.better))
+    return int(history.rounds[r]), slot, float(history.frames[r][metric.name][slot])
 
 
 def scaled_column(history: History, metric: Metric) -> np.ndarray:
@@ -122,13 +140,17 @@ def scaled_column(history: History, metric: Metric) -> np.ndarray:
 def sample(history: History, metric: Metric) -> np.ndarray:
     """Scaled values that stand for all in the history: about `MANY`, and each round's ends."""
     grid = scaled_column(history, metric)
-    ends = history.each(
+    places = np.random.default_rng(0).integers(0, grid.size, MANY)
+    some = grid.ravel() if grid.size <= MANY else grid.ravel()[places]
+    return np.concatenate([some, ends(history, metric).ravel()])
+
+
+def ends(history: History, metric: Metric) -> np.ndarray:
+    """Each round's least and largest scaled value of a living member, `[R, 2]`."""
+    return history.each(
         ("ends", metric.name, metric.log),
         lambda frame: _ends(scaled(frame[metric.name], metric)[frame["alive"]]),
     )
-    places = np.random.default_rng(0).integers(0, grid.size, MANY)
-    some = grid.ravel() if grid.size <= MANY else grid.ravel()[places]
-    return np.concatenate([some, ends.ravel()])
 
 
 def _ends(values: np.ndarray) -> np.ndarray:

@@ -7,20 +7,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from bokeh.models import CustomJSHover
 
-from viz import alarms, metrics
+from swarmjax.anomaly import KINDS
+from swarmjax.space import Choice
+from viz import metrics
 from viz.history import History
 from viz.layout import Layout
 
 # Of more members the hover is told numbers instead of words.
 MAX_TOLD = 2000
+# Words of many members would take longer to send than all else: the browser finds them.
+WORD = "return words[value]"
+BITS = "return words.filter((_word, i) => value >> i & 1).join(', ') || 'none'"
 Hover = tuple[list[str], dict[str, Any]]
 
 
 def node_table(history: History, layout: Layout, *, color: str, size: str) -> pd.DataFrame:
     """One row per member: place, shade in `[0, 1]`, size in screen units, and for the hover words.
 
-    Of more than `MAX_TOLD` members the hover is told numbers: words of all would take too long.
+    Of more than `MAX_TOLD` members the hover is told numbers, of options their places.
     """
     tint, shade = _shade(history, color)
     weight, share = _shade(history, size)
@@ -33,7 +39,7 @@ def node_table(history: History, layout: Layout, *, color: str, size: str) -> pd
             "member": history.last("member"),
             "birth": history.last("birth"),
             "alive": history.last("alive"),
-            "alarm": alarms.words_of(history.last("alarm")),
+            "alarm": history.last("alarm"),
             "shade": shade,
             "px": unit * np.sqrt(0.08 + 0.92 * share**1.5),
         }
@@ -42,7 +48,8 @@ def node_table(history: History, layout: Layout, *, color: str, size: str) -> pd
         values = history.last(name).astype(float)
         nodes[column] = values if _many(history) else [metrics.text(v, metric) for v in values]
     if _many(history):
-        told = {f"gene_{i}": history.last(name) for i, (name, _) in enumerate(history.space.genes)}
+        genome = history.genome()
+        told = {f"gene_{i}": genome[name] for i, (name, _) in enumerate(history.space.genes)}
     else:
         told = {"group": architectures(history), "genome": genomes(history)}
     return nodes.assign(**told)
@@ -54,21 +61,26 @@ def _many(history: History) -> bool:
 
 def hover_of(history: History) -> Hover:
     """The columns that the hover needs beside `_NODE`, and its options."""
-    rows = [("member", "@member"), ("network", "@birth"), ("alarms", "@alarm")]
+    rows = [("member", "@member"), ("network", "@birth"), ("alarms", "@alarm{custom}")]
+    formats: dict[str, Any] = {"@alarm": CustomJSHover(code=BITS, args={"words": list(KINDS)})}
     if not _many(history):
         rows[2:2] = [
             ("color", "@color_value"), ("size", "@size_value"), ("architecture", "@group"),
             ("genome", "@genome"),
         ]  # fmt: skip
-        return ["group", "genome"], {"hover_tooltips": rows}
-    numbers = {"color": "color_value", "size": "size_value"}
-    genes = {name: f"gene_{i}" for i, (name, _) in enumerate(history.space.genes)}
-    texts = {name: c for name, c in genes.items() if not _numeric(history.last(name))}
-    numbers |= {name: c for name, c in genes.items() if name not in texts}
-    rows[2:2] = [(name, f"@{c}{{%.4g}}") for name, c in numbers.items()]
-    rows[-1:-1] = [(name, f"@{c}") for name, c in texts.items()]
-    formats = {f"@{c}": "printf" for c in numbers.values()}
-    return list(genes.values()), {"hover_tooltips": rows, "hover_formatters": formats}
+        return ["group", "genome"], {"hover_tooltips": rows, "hover_formatters": formats}
+    told = [("color", "color_value", None), ("size", "size_value", None)]
+    told += [(name, f"gene_{i}", gene) for i, (name, gene) in enumerate(history.space.genes)]
+    for name, column, gene in told:
+        words = [str(option) for option in gene.options] if isinstance(gene, Choice) else []
+        formats[f"@{column}"] = (
+            CustomJSHover(code=WORD, args={"words": words}) if words else "printf"
+        )
+        rows.insert(-1, (name, f"@{column}{{{'custom' if words else '%.4g'}}}"))
+    return [column for _, column, _ in told[2:]], {
+        "hover_tooltips": rows,
+        "hover_formatters": formats,
+    }
 
 
 def architectures(history: History) -> list[str]:

@@ -45,7 +45,7 @@ def outcome(history: History, name: str = "") -> Outcome:
     scores = np.where(history.column("alive") & np.isfinite(raw), raw, np.nan)
     each = np.where(np.isfinite(scores), scores * sign, -np.inf).max(axis=1)
     best = np.maximum.accumulate(each) * sign
-    times = np.array([frame["time"][0] for frame in history.frames])
+    times = history.each("time", lambda frame: frame["time"][0])
     return Outcome(
         history.rounds, history.column("steps").sum(axis=1, dtype=np.int64).cumsum(),
         times - times[0], np.where(np.isfinite(best), best, np.nan), scores, metric,

@@ -12,6 +12,7 @@ from swarmjax.space import Choice
 from swarmjax.types import Genome
 from viz import metrics, scatter
 from viz.history import History
+from viz.marks import element, overlay
 from viz.theme import LIGHT, TOOLS, Look, figure, letters, mixed, pick_colors, styled
 
 MAX_LINES = 1000
@@ -58,18 +59,18 @@ def plot(
     chosen = [
         {"x": at, "y": grid[m], "color": c} for m, c in pick_colors(members, look).items()
     ] + [{"x": [x], "y": [y], "color": c} for x, y, c in mixed([], np.nan, np.nan)]
-    lines = hv.Contours(faint, ["x", "y"], "shade")
+    lines = element(hv.Contours, faint, ["x", "y"], "shade")
     parts = [
         styled(
             lines, color="shade", cmap=list(look.ramp), clim=(0, 1), line_width=1,
             alpha=0.55 if len(rows) < 300 else 0.3, tools=["box_select"], nonselection_alpha=0.3,
         ),
-        styled(hv.Contours(chosen, ["x", "y"], "color"), color="color", line_width=3),
+        styled(element(hv.Contours, chosen, ["x", "y"], "color"), color="color", line_width=3),
         _posts(len(at), look),
         _ticks(history, metric, look),
     ]  # fmt: skip
     return styled(
-        hv.Overlay(parts),
+        overlay(parts),
         **_style([metrics.describe(n, history.space).label for n in axes(history, metric)]),
     )
 
@@ -123,7 +124,9 @@ def brushed(history: History, metric: str, box: tuple[float, float, float, float
 
 def _posts(count: int, look: Look) -> hv.Segments:
     rows = [(i, 0.0, i, 1.0) for i in range(count)]
-    return styled(hv.Segments(rows, ["x", "y", "x1", "y1"]), color=look.muted, line_width=1)
+    return styled(
+        element(hv.Segments, rows, ["x", "y", "x1", "y1"]), color=look.muted, line_width=1
+    )
 
 
 def _ticks(history: History, metric: str, look: Look) -> hv.Labels:
@@ -133,7 +136,7 @@ def _ticks(history: History, metric: str, look: Look) -> hv.Labels:
     for i, name in enumerate(names):
         rows += [(i, height, f" {text}") for height, text in _told(history, name)]
     return styled(
-        hv.Labels(rows, ["x", "y"], "text"), text_color=look.ink, text_align="left",
+        element(hv.Labels, rows, ["x", "y"], "text"), text_color=look.ink, text_align="left",
         **letters(background_fill_color=look.paper, background_fill_alpha=0.6),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from viz import metrics
 from viz.margins import TAIL, room, spaced
+from viz.marks import element, overlay
 from viz.outcomes import AXES, Outcome, at, distribution, quantiles
 from viz.theme import LIGHT, Look, figure, letters, styled
 
@@ -31,11 +32,11 @@ def plot_best(
     extents = (left - 0.03 * span, bottom, right + 0.03 * span, top)
     x = at(first, axis)
     known = np.isfinite(low)
-    band = hv.Area((x[known], low[known], high[known]), "t", ["low", "high"])
+    band = element(hv.Area, (x[known], low[known], high[known]), "t", ["low", "high"])
     parts = [
         styled(band, color=look.band, alpha=0.28, line_alpha=0),
         styled(
-            hv.Curve((x[known], middle[known]), "t", "low"), color=look.muted,
+            element(hv.Curve, (x[known], middle[known]), "t", "low"), color=look.muted,
             line_dash="dashed", line_width=1.5,
         ),
         _steps(shown, axis, extents, look),
@@ -43,7 +44,7 @@ def plot_best(
               look),
     ]  # fmt: skip
     label = next(label for label, name in AXES.items() if name == axis)
-    return styled(hv.Overlay(parts), **_style(label, metric.label, logy=metric.log))
+    return styled(overlay(parts), **_style(label, metric.label, logy=metric.log))
 
 
 def plot_shares(runs: Mapping[str, Outcome], *, look: Look = LIGHT) -> hv.Overlay:
@@ -67,16 +68,16 @@ def plot_shares(runs: Mapping[str, Outcome], *, look: Look = LIGHT) -> hv.Overla
     }
     tags = [(t, v, f"{name[:24]} ", colors[name]) for name, (t, v) in middles.items()]
     tags += [(np.nan, np.nan, "", c) for c in ("black", "white")]
-    labels = hv.Labels(tags, ["t", "v"], ["text", "color"])
+    labels = element(hv.Labels, tags, ["t", "v"], ["text", "color"])
     parts = [
-        styled(hv.Contours(paths, ["t", "v"], "color"), color="color", line_width=2.2),
-        styled(hv.Points([], ["t", "v"], extents=extents), size=1),
+        styled(element(hv.Contours, paths, ["t", "v"], "color"), color="color", line_width=2.2),
+        styled(element(hv.Points, [], ["t", "v"], extents=extents), size=1),
         styled(
             labels, text_color="color", text_align="right", text_font_style="bold",
             **letters(background_fill_color=look.paper, background_fill_alpha=0.7),
         ),
     ]  # fmt: skip
-    return styled(hv.Overlay(parts), **_style(metric.label, "share of members", logx=metric.log))
+    return styled(overlay(parts), **_style(metric.label, "share of members", logx=metric.log))
 
 
 def _steps(
@@ -92,7 +93,7 @@ def _steps(
             else {"t": [x[0], x[0] + 0.3], "v": [y[0], y[0]], "color": colors[name]}
         )
     paths += [{"t": [np.nan], "v": [np.nan], "color": c} for c in ("black", "white")]
-    lines = hv.Contours(paths, ["t", "v"], "color", extents=extents)
+    lines = element(hv.Contours, paths, ["t", "v"], "color", extents=extents)
     return styled(lines, color="color", line_width=2.5)
 
 
@@ -118,7 +119,7 @@ def _tags(
         for i, h in heights.items()
     ]
     rows += [(np.nan, np.nan, "", c) for c in ("black", "white")]
-    labels = hv.Labels(rows, ["t", "v"], ["text", "color"])
+    labels = element(hv.Labels, rows, ["t", "v"], ["text", "color"])
     return styled(
         labels, text_color="color", text_align="right", text_font_style="bold",
         **letters(background_fill_color=look.paper, background_fill_alpha=0.7),

@@ -12,6 +12,7 @@ import pandas as pd
 from viz import metrics
 from viz.history import History
 from viz.margins import near, room
+from viz.marks import element, overlay
 from viz.selection import nearest
 from viz.theme import LIGHT, Look, figure, mixed, pick_colors, styled
 
@@ -77,14 +78,14 @@ def plot(
     line = frame.iloc[pareto(frame, *told)] if front else frame.iloc[:0]
     parts = [
         styled(
-            hv.Curve(_stairs(line[[x, y]].to_numpy(float), told), "x", "y"),
+            element(hv.Curve, _stairs(line[[x, y]].to_numpy(float), told), "x", "y"),
             color=look.accent, line_width=1.5, line_dash="dashed", interpolation="linear",
         ),
         _dots(frame, told, color, history, members, look),
         _alarmed(history, frame, told, members, look),
         _rings(frame, x, y, members, look),
     ]  # fmt: skip
-    return styled(hv.Overlay(parts), **_style(*told))
+    return styled(overlay(parts), **_style(*told))
 
 
 def shown(history: History, frame: pd.DataFrame, members: tuple[int, ...]) -> np.ndarray:
@@ -168,10 +169,11 @@ def _dots(
             for axis, metric in (("x", x), ("y", y), ("color", tint))
         },
     }
+    table, extents = pd.DataFrame(shown_rows), _extents(frame, x, y)
     return styled(
-        hv.Points(pd.DataFrame(shown_rows), ["x", "y"], _COLUMNS, extents=_extents(frame, x, y)),
-        color="shade", cmap=list(look.ramp), clim=(0, 1), size=8 if len(rows) < 600 else 5,
-        line_color=look.paper, line_width=0.5, nonselection_alpha=1.0,
+        element(hv.Points, table, ["x", "y"], _COLUMNS, extents=extents), color="shade",
+        cmap=list(look.ramp), clim=(0, 1), size=8 if len(rows) < 600 else 5, line_color=look.paper,
+        line_width=0.5, nonselection_alpha=1.0,
         tools=["hover", "box_select", "lasso_select"],
         hover_tooltips=[
             ("member", "@member"), (x.label, "@x_text"), (y.label, "@y_text"),
@@ -192,7 +194,7 @@ def _alarmed(
     rows = rows[history.last("alarm")[rows] != 0]
     places = tuple(frame[metric.name].to_numpy(float)[rows] for metric in told)
     return styled(
-        hv.Points(places, ["x", "y"]), marker="triangle", size=7, color=look.alarm,
+        element(hv.Points, places, ["x", "y"]), marker="triangle", size=7, color=look.alarm,
         line_color=look.paper, line_width=0.5, nonselection_alpha=1.0,
     )  # fmt: skip
 
@@ -205,9 +207,10 @@ def _rings(frame: pd.DataFrame, x: str, y: str, members: tuple[int, ...], look: 
         if m < len(frame)
     ]
     rows = [row for row in rows if math.isfinite(row[0]) and math.isfinite(row[1])]
+    rings = element(hv.Points, mixed(rows, math.nan, math.nan), ["x", "y"], "ring")
     return styled(
-        hv.Points(mixed(rows, math.nan, math.nan), ["x", "y"], "ring"), size=14, fill_alpha=0,
-        line_color="ring", color="ring", line_width=2.5, nonselection_alpha=1.0,
+        rings, size=14, fill_alpha=0, line_color="ring", color="ring", line_width=2.5,
+        nonselection_alpha=1.0,
     )  # fmt: skip
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, TypeVar
 
 import holoviews as hv
 import pandas as pd
 
-from swarmjax.store import Event
+from swarmjax.events import Event
 from viz import metrics, theme
 from viz.history import History
 from viz.layout import Layouts
+from viz.made import Made
 from viz.others import Others
 
 # What the whole life of a member or network comes to, beside the columns of the latest round.
 LIFE = {"FLOPs spent": "spent", "gain of the network": "gain"}
+
+
+T = TypeVar("T")
 
 
 class Scene(NamedTuple):
@@ -30,6 +34,10 @@ class Scene(NamedTuple):
         others: runs beside this one.
         beside: names of the other runs that are compared.
         name: of this run.
+        islands: what each did in the latest round; None where there are none.
+        layers: of every architecture, see `swarmjax.telemetry`; None where none is told of.
+        windows: gives the windows of training of some members; None where the run keeps none.
+        made: what all pages of the run share; None: this one is by itself.
     """
 
     history: History
@@ -40,6 +48,21 @@ class Scene(NamedTuple):
     others: Others
     beside: tuple[str, ...]
     name: str
+    islands: pd.DataFrame | None = None
+    layers: pd.DataFrame | None = None
+    windows: Callable[[tuple[int, ...]], pd.DataFrame] | None = None
+    made: Made | None = None
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives; pages of one run whose scenes are alike have it made only once.
+
+        `key` stands for what is made, and for what it depends on beside this scene; it must not
+        depend on `windows` or on what is found of `others`, which may change meanwhile.
+        """
+        if self.made is None:
+            return make()
+        told = (self.events[-1].id if self.events else 0, self.members, self.look, self.beside)
+        return self.made.once(self.history, (key, told), make)
 
 
 class Control(NamedTuple):
@@ -68,6 +91,8 @@ class View(NamedTuple):
             `Others.known`.
         hears: it shows events too, which come without a round.
         zooms: `plot` takes a `window`, what a person zoomed to, and draws that more finely.
+        when: whether there is anything to show; else it does not stand on its tab.
+        alone: it shows what each page finds by itself: other runs, or windows of training.
     """
 
     name: str
@@ -82,6 +107,8 @@ class View(NamedTuple):
     key: str = "member"
     hears: bool = False
     zooms: bool = False
+    when: Callable[[Scene], bool] = lambda scene: True
+    alone: bool = False
 
 
 def first(scene: Scene) -> str:

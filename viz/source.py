@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 
+from swarmjax.events import Event
 from swarmjax.ledger import STEERABLE, Entry
-from swarmjax.store import Event, Status
+from swarmjax.store import Status
 from swarmjax.stored import Reader, open_run
 from swarmjax.types import InputError
-from viz.history import Columns, History
+from viz.history import Columns, History, Migration
+from viz.made import Made
+from viz.reading import Stored, Windows
 
 SILENCE = 30.0
 # More than these are not kept; the database has them all.
 MAX_EVENTS, MAX_ASKED = 5000, 200
+
+# As the policy `swarmjax.topology.migrate` is called.
+_MIGRATES = re.compile(r"\bmigrate\((\d{1,9}), topology='\w+', every=([1-9]\d{0,8}),")
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,8 @@ class Snapshot(NamedTuple):
         derived: what `derive` made of the history.
         events: the latest events, at most `MAX_EVENTS`.
         directives: the latest things that were asked of the run, at most `MAX_ASKED`.
+        islands: what each island did in the latest round, see `swarmjax.telemetry`; None without.
+        layers: of every architecture so far, see `swarmjax.telemetry`; None where none is told of.
     """
 
     version: int
@@ -49,10 +58,12 @@ class Snapshot(NamedTuple):
     derived: Any = None
     events: tuple[Event, ...] = ()
     directives: tuple[Entry, ...] = ()
+    islands: pd.DataFrame | None = None
+    layers: pd.DataFrame | None = None
 
 
 class Feed:
-    """Reads what is new in a run directory and keeps it for all sessions.
+    """Reads what is new in a run directory and keeps it for all sessions, and what is `made` of it.
 
     Args:
         directory: the run directory.
@@ -68,8 +79,10 @@ class Feed:
     ):
         self._reader = open_run(directory)
         self._derive = derive
-        self._stop = threading.Event()
+        self._stop, self.made = threading.Event(), Made()
         self._refused: dict[int, str] = {}
+        # The latest round, as it is kept once another follows it.
+        self._last: list[Stored] = []
         self.snapshot = Snapshot(0, None, None, "waiting", "")
 
     @property
@@ -87,6 +100,16 @@ class Feed:
         """The run's own description."""
         return self._reader.config
 
+    @property
+    def cells(self) -> int:
+        """Members times rounds that are stored."""
+        numbers = self._reader.rounds()
+        return len(numbers) * self._reader.rows_of(numbers[-1]) if numbers else 0
+
+    def windows(self) -> Windows | None:
+        """What reads the run's windows of training; None if it keeps none."""
+        return Windows(self._reader) if self.config.get("window") else None
+
     def start(self, interval: float = 0.5) -> None:
         """Polls every `interval` seconds in a thread, until `close`."""
         threading.Thread(target=self._follow, args=(interval,), daemon=True, name="feed").start()
@@ -103,7 +126,8 @@ class Feed:
         except Exception as error:  # Whatever the disk holds, the pages must stay up.
             fresh = old._replace(state="unreadable", note=f"cannot read the run: {error}")
             if fresh.note != old.note:
-                log.warning("%s", fresh.note, exc_info=True)
+                # Damage is told of in a line; what else goes wrong is a fault of this program.
+                log.warning("%s", fresh.note, exc_info=not isinstance(error, InputError))
         if fresh != old:
             self.snapshot = fresh._replace(version=old.version + 1)
 
@@ -114,9 +138,11 @@ class Feed:
     def _look(self, old: Snapshot) -> Snapshot:
         status = _status(self._reader)
         history = self._extend(old.history)
-        derived = old.derived
+        derived, islands, layers = old.derived, old.islands, old.layers
         if history is not None and history is not old.history:
             derived = self._derive(history, derived)
+            islands = _islands(self._reader, int(history.rounds[-1]))
+            layers = _layers(self._reader, layers)
         state, note = judge(status, history is not None, time.time())
         if state == "failed":
             note = _reason(self._reader) or note
@@ -127,25 +153,30 @@ class Feed:
         if fresh := self._reader.events(events[-1].id if events else 0):
             events = (*events, *fresh)[-MAX_EVENTS:]
         asked = tuple(self._reader.directives(MAX_ASKED))
-        return Snapshot(old.version, history, status, state, note, derived, events, asked)
+        return Snapshot(
+            old.version, history, status, state, note, derived, events, asked, islands, layers
+        )
 
     def _extend(self, history: History | None) -> History | None:
         """The history with the stored rounds that it lacks; itself when there are none."""
         since = 1 + max(int(history.rounds[-1]) if history else -1, *self._refused, -1)
-        if not any(number >= since for number in self._reader.rounds()):
-            return history
-        frames = list(history.frames) if history else []
-        for frame in read_rounds(self._reader, since):
-            problem = _problem(frame, frames[0] if frames else None)
-            if problem:
-                self._refused[int(frame["round"][0])] = problem
+        frames: list[Columns] = [*history.frames[:-1], *self._last] if history else []
+        fresh = []
+        for number in [number for number in self._reader.rounds() if number >= since]:
+            frame = Stored(self._reader, number)
+            if problem := frame.problem(frames[0] if frames else None):
+                self._refused[number] = problem
             else:
                 frames.append(frame)
-        if not frames:
+                fresh.append(frame)
+        if not fresh:
             return history
+        # Of the latest round much is shown; of the others, few columns.
+        self._last, frames[-1] = fresh[-1:], fresh[-1].whole()
         latest = described(self._reader, frames[-1])
         growing = history.growing if history else None
-        return History(self._reader.space, tuple(frames), latest, growing)
+        migration = migration_of(self.config)
+        return History(self._reader.space, tuple(frames), latest, growing, migration)
 
 
 def read(directory: str | Path) -> History:
@@ -156,28 +187,20 @@ def read(directory: str | Path) -> History:
     """
     with contextlib.closing(open_run(directory)) as reader:
         frames: list[Columns] = []
-        for frame in read_rounds(reader, 0):
-            if not _problem(frame, frames[0] if frames else None):
-                frames.append(frame)
+        for number in reader.rounds():
+            frame = Stored(reader, number)
+            if not frame.problem(frames[0] if frames else None):
+                frames.append(frame.whole())
         if not frames:
             raise InputError(f"{directory} has no round that can be shown; look at its events")
-        return History(reader.space, tuple(frames), described(reader, frames[-1]))
+        latest, migration = described(reader, frames[-1]), migration_of(reader.config)
+        return History(reader.space, tuple(frames), latest, migration=migration)
 
 
-def read_rounds(reader: Reader, since: int) -> Iterator[Columns]:
-    """The arrays of each stored round >= `since`, with the slot of the second parent as `mate`."""
-    plans = dict(reader.plans(since))
-    for frame in split_rounds(reader.frames(since)):
-        yield frame | {"mate": _mates(plans.get(int(frame["round"][0])), frame["member"])}
-
-
-def _mates(plan: pa.Table | None, member: np.ndarray) -> np.ndarray:
-    """The second parent of each member, itself where it has none."""
-    if plan is None or plan.num_rows != len(member) or "mate" not in plan.column_names:
-        return member
-    mate, operator = plan["mate"].to_numpy(), plan["operator"].to_numpy()
-    known = (operator != 0) & (mate >= 0) & (mate < len(member))
-    return np.where(known, mate, member)
+def migration_of(config: dict) -> Migration | None:
+    """How the policy of a run lets elites migrate; None where it does not."""
+    found = _MIGRATES.search(str(config.get("policy")))
+    return Migration(int(found[1]), int(found[2])) if found else None
 
 
 def described(reader: Reader, frame: Columns) -> np.ndarray | None:
@@ -201,38 +224,32 @@ def judge(status: Status | None, has_rounds: bool, now: float) -> tuple[str, str
     return status.state, ""
 
 
-def split_rounds(table: pa.Table) -> Iterator[Columns]:
-    """The arrays of each round of a frame table, ascending by round and then member."""
-    columns = {name: _array(table[name]) for name in table.column_names}
-    order = np.lexsort((columns["member"], columns["round"]))
-    starts = np.flatnonzero(np.diff(columns["round"][order])) + 1
-    for rows in np.split(order, starts):
-        yield {name: values[rows] for name, values in columns.items()}
-
-
-def _array(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.to_numpy()
-
-
-def _problem(frame: Columns, first: Columns | None) -> str:
-    """Why a round cannot stand beside the first one; empty when it can."""
-    members = len(frame["member"])
-    if (frame["member"] != np.arange(members)).any():
-        return "its members are not numbered 0 to N - 1"
-    if ((frame["parent"] < 0) | (frame["parent"] >= members)).any():
-        return "it names parents that are no members"
-    if first is not None and (members != len(first["member"]) or set(frame) != set(first)):
-        return "its members or columns differ from the first round's"
-    return ""
-
-
 def _status(reader: Reader) -> Status | None:
     try:
         return reader.status()
     except InputError:
         return None
+
+
+def _islands(reader: Reader, round: int) -> pd.DataFrame | None:
+    """What islands did in a round, or the last before it that is told of."""
+    try:
+        rows = reader.summaries("islands", max(round - 1, 0)).to_pandas()
+    except InputError:
+        return None
+    return rows[rows["round"] == rows["round"].max()].reset_index(drop=True)
+
+
+def _layers(reader: Reader, known: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The layers of all architectures, those that are `known` and those that came since."""
+    since = 0 if known is None else int(known["round"].to_numpy().max()) + 1
+    try:
+        fresh = reader.summaries("layers", since).to_pandas()
+    except InputError:
+        return known
+    if fresh.empty:
+        return known
+    return fresh if known is None else pd.concat([known, fresh], ignore_index=True)
 
 
 def _reason(reader: Reader) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from viz import metrics
 from viz.history import History
 from viz.margins import spaced
+from viz.marks import element, overlay
 from viz.theme import LIGHT, Look, figure, letters, styled
 
 QUARTERS = ("best quarter", "second quarter", "third quarter", "last quarter", "dead")
@@ -94,13 +95,13 @@ def stacked(history: History, found: pd.DataFrame, label: str, look: Look) -> hv
     colors = _colors(len(found.columns), look)
     areas = [
         styled(
-            hv.Area((at, lows[:, i], tops[:, i]), "t", ["low", "high"]),
+            element(hv.Area, (at, lows[:, i], tops[:, i]), "t", ["low", "high"]),
             color=color, line_color=look.paper, line_width=0.8, fill_alpha=0.85,
         )
         for i, color in enumerate(colors)
     ]  # fmt: skip
     names = _names(at, lows, tops, list(found.columns), look)
-    return styled(hv.Overlay([*areas, names]), **_style(label))
+    return styled(overlay([*areas, names]), **_style(label))
 
 
 def _colors(count: int, look: Look) -> list[str]:
@@ -123,7 +124,8 @@ def _names(
             # No name has room to the left of the first rounds.
             place = at[max(r, len(at) // 4)]
             rows.append((place, (lows[r, i] + tops[r, i]) / 2, names[i]))
-    labels = hv.Labels(rows or [(at[0], 0.5, "")], ["t", "v"], "text")
+    ends = (float(at[0]), 0.0, float(at[-1]), 1.0)
+    labels = element(hv.Labels, rows or [(at[0], 0.5, "")], ["t", "v"], "text", extents=ends)
     background = {"background_fill_color": look.paper, "background_fill_alpha": 0.75, "padding": 1}
     return styled(labels, text_color=look.ink, text_align="right", **letters(**background))
 

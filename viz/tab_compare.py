@@ -41,14 +41,14 @@ def _runs_caption(scene: Scene, metric: str) -> str:
 
 RUNS = View(
     "runs", "Runs", lambda scene: [choose_metric(scene, "metric", "Metric")],
-    table=_runs_table, caption=_runs_caption, key="run",
+    table=_runs_table, caption=_runs_caption, key="run", alone=True,
 )  # fmt: skip
 
 COMPARED = HISTORY._replace(
-    name="compared", title="Best so far",
+    name="compared", title="Best so far", alone=True,
     table=lambda scene, axis, metric: outcomes.by_round(_together(scene, metric)),
     caption=lambda scene, axis, metric: captions.caption(
-        f"{len(_together(scene, metric))} runs; band: this run's middle 80 %",
+        f"{captions.counted(len(_together(scene, metric)), 'run')}; band: this run's middle 80 %",
         _missing(scene, metric),
     ),
     plot=lambda scene, axis, metric: race.plot_best(
@@ -57,7 +57,7 @@ COMPARED = HISTORY._replace(
 )  # fmt: skip
 
 COMPARED_SHARES = DISTRIBUTION._replace(
-    name="compared-distribution", title="Distribution in the last round",
+    name="compared-distribution", title="Distribution of members", alone=True,
     table=lambda scene, metric: outcomes.shares_table(_together(scene, metric)),
     plot=lambda scene, metric: race.plot_shares(_together(scene, metric), look=scene.look),
 )  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import holoviews as hv
 import numpy as np
+import pandas as pd
 
-from viz import alarms, captions, courses, lineage, members, metrics, spending
-from viz.scene import Scene, View, choose_metric, first
+from viz import alarms, captions, courses, lineage, members, metrics, spending, windows
+from viz.scene import Control, Scene, View, choose_metric, first
 
 FAMILIES = View(
     "families", "Founders", lambda scene: [],
@@ -20,7 +22,8 @@ def _families_text(scene: Scene) -> str:
     names = spending.FOUNDERS
     count = len(np.unique(living))
     shown = f"; {names} largest named" if count > names else ""
-    return f"{len(living):,} living members descend from {count:,} founders{shown}"
+    descend = captions.counted(len(living), "living member")
+    return f"{descend} descended from {captions.counted(count, 'founder')}{shown}"
 
 
 ANCESTRY = View(
@@ -30,7 +33,9 @@ ANCESTRY = View(
         scene.history, metric=metric, members=scene.members, look=scene.look
     ),
     caption=lambda scene, metric: captions.caption(
-        f"{_drawn(scene)}; dot: clone, star: crossover; the lines go back through parents"
+        f"{_drawn(scene)}; dot: clone, star: crossover"
+        f"{', diamond: migration' if scene.history.migration else ''}; "
+        "the lines go back through parents"
     ),
     plot=lambda scene, metric: lineage.plot(
         scene.history, metric=metric, members=scene.members, look=scene.look
@@ -54,8 +59,9 @@ def _drawn(scene: Scene) -> str:
 def _births_caption(scene: Scene) -> str:
     found = lineage.births(scene.history)
     counts = found.event.value_counts()
-    kinds = ("birth", "clone", "crossover", "death")
-    told = ", ".join(f"{counts.get(kind, 0):,} {kind}s" for kind in kinds)
+    kinds = ["birth", "clone", "crossover", "death"]
+    kinds += ["migration"] if scene.history.migration else []
+    told = ", ".join(captions.counted(int(counts.get(kind, 0)), kind) for kind in kinds)
     shown = min(members.LIMIT, len(found))
     return captions.caption(told, f"{shown:,} of {len(found):,} shown, latest first")
 
@@ -90,6 +96,38 @@ def _alarm_caption(scene: Scene) -> str:
         f"{min(count, members.LIMIT):,} of {count:,} alarms shown, latest first"
     )
 
+
+def _windows(scene: Scene) -> tuple[tuple[int, ...], pd.DataFrame]:
+    """The members that are drawn, and their windows."""
+    shown = courses.shown(scene.history, scene.members, scene.look)
+    assert scene.windows is not None, "the card is there only where windows are kept"
+    return shown, scene.windows(shown)
+
+
+def _draw_windows(scene: Scene, metric: str) -> hv.Overlay:
+    shown, rows = _windows(scene)
+    return windows.plot(rows, members=shown, metric=metric, look=scene.look)
+
+
+def _windows_caption(scene: Scene, metric: str) -> str:
+    ends = "thin: the least and greatest in it" if metric == windows.LOSS.name else ""
+    shown, rows = _windows(scene)
+    of = (
+        f"{len(shown)} of {len(scene.members):,} selected"
+        if scene.members
+        else f"best {len(shown)}"
+    )
+    return captions.caption(f"lines: {of}", windows.lengths(rows), ends)
+
+
+WINDOWS = View(
+    "windows", "Training, window by window",
+    lambda scene: [Control("metric", "Metric", windows.METRICS, windows.LOSS.name)],
+    table=lambda scene, metric: windows.table(_windows(scene)[1]),
+    caption=_windows_caption, plot=_draw_windows, axes=("metric",),
+    # What a round showed of single steps is stored after its Frame: an event comes later still.
+    hears=True, when=lambda scene: scene.windows is not None, alone=True,
+)  # fmt: skip
 
 ALARM_LIST = View(
     "alarm-list", "Alarms", lambda scene: [],

@@ -6,7 +6,7 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 
-from viz import captions, members, metrics, scatter, selection, spending
+from viz import captions, courses, members, metrics, scatter, selection, spending
 from viz.scene import Control, Scene, View, choose_any, first
 
 
@@ -127,3 +127,73 @@ def _resource_caption(scene: Scene, **_: str) -> str:
 
 
 COSTS = View("costs", "Resources", lambda scene: [], _resource_table, _resource_caption)
+
+
+def _islands(scene: Scene) -> dict[str, np.ndarray]:
+    """Columns of what every island did in the latest round."""
+    assert scene.islands is not None, "the view stands only where there are islands"
+    return {str(name): scene.islands[name].to_numpy() for name in scene.islands.columns}
+
+
+def _island_table(scene: Scene, **_: str) -> pd.DataFrame:
+    """What every island did in the latest round, and how it fares."""
+    rows = _islands(scene)
+    return pd.DataFrame({
+        "island": rows["island"], "host": rows["host"], "process": rows["pid"],
+        "members": rows["members"], "steps": rows["steps"], "seconds": rows["seconds"],
+        "load": rows["seconds"] / max(float(rows["seconds"].max()), 1e-30),
+        "CPU cores": rows["cpu"], "memory (MiB)": rows["memory"] / 2**20, "GPU": rows["gpu"],
+        "networks that came": rows["arrived"],
+        "health": ["well" if n == 1 else f"made anew {n - 1} times" for n in rows["begun"]],
+    })  # fmt: skip
+
+
+def _island_caption(scene: Scene, **_: str) -> str:
+    rows = _islands(scene)
+    said = [event for event in scene.events if event.kind == "island"]
+    came, size = int(rows["arrived"].sum()), float(rows["arrived_bytes"].sum()) / 2**20
+    return captions.caption(
+        f"{len(rows['island']):,} islands in round {int(rows['round'].max()):,}; {came:,} networks "
+        f"({size:,.1f} MiB) went between them",
+        f"round {said[-1].round:,}: {said[-1].text}" if said else "",
+    )
+
+
+ISLANDS = View(
+    "islands", "Islands", lambda scene: [], _island_table, _island_caption, hears=True,
+    when=lambda scene: scene.islands is not None,
+)  # fmt: skip
+
+
+def _layers(scene: Scene) -> pd.DataFrame:
+    """The layers of the members that are drawn elsewhere: the selected, or the best."""
+    history, known = scene.history, scene.layers
+    assert known is not None, "the view stands only where layers are told of"
+    rows = []
+    for member in courses.shown(history, scene.members, scene.look):
+        genes = history.space.structural
+        has = ", ".join(f"{name}={history.last(name)[member]}" for name in genes)
+        mine = np.flatnonzero(known["architecture"].to_numpy() == has)
+        names, kinds, sizes, inputs = (
+            known[column].to_numpy()[mine].tolist()
+            for column in ("layer", "kind", "sizes", "inputs")
+        )
+        for name, kind, size, fed in zip(names, kinds, sizes, inputs, strict=True):
+            by = ", ".join(names[int(place)] for place in fed.split(", ") if place)
+            rows.append((member, has, name, kind, size.replace(", ", " → "), by))
+    columns = ["member", "architecture", "layer", "type", "features", "fed by"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _layer_caption(scene: Scene) -> str:
+    assert scene.layers is not None, "the view stands only where layers are told of"
+    many = captions.counted(len(set(scene.layers["architecture"])), "architecture")
+    shown = len(courses.shown(scene.history, scene.members, scene.look))
+    of = f"of {len(scene.members):,} selected" if scene.members else "best (none selected)"
+    return captions.caption(f"{shown} {of} shown; {many} in this run so far")
+
+
+LAYERS = View(
+    "layers", "Layers", lambda scene: [], _layers, _layer_caption,
+    when=lambda scene: scene.layers is not None,
+)  # fmt: skip

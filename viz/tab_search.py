@@ -39,7 +39,7 @@ def _importance_caption(scene: Scene, metric: str) -> str:
     fit = forest.learn(scene.history, metric)
     if fit.model is None:
         return captions.caption("too few members, or all alike, to tell what matters")
-    sure = "; it explains little, so trust this little" if fit.score < 0.2 else ""
+    sure = "; it explains little, so trust this little" if fit.score <= forest.LITTLE else ""
     return captions.caption(
         f"a random forest learned from {fit.count:,} of {scene.history.members:,} members; on "
         f"members it had not seen it explains {max(fit.score, 0):.0%} of the variance{sure}"

@@ -14,6 +14,8 @@ import numpy as np
 from bokeh.core.properties import value
 from bokeh.models import BasicTickFormatter, CustomJSTickFormatter, LogAxis
 
+from viz.marks import Mark, Marks
+
 FONT = "Inter, Roboto, Helvetica, Arial, sans-serif"
 # Axes without fractions.
 COUNTS = ("round", "training steps")
@@ -21,13 +23,15 @@ COUNTS = ("round", "training steps")
 LINES = {"show_grid": True, "gridstyle": {"xgrid_line_color": None}}
 TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
 
-# Whole powers of ten as such, other numbers short.
+# Decimals as such, numbers far from one by their power of ten.
 POWERS = """
-  const power = Math.log10(tick), whole = Math.round(power)
-  if (Math.abs(power - whole) > 1e-9 || (whole > -3 && whole < 4)) {
-    return Number(tick.toPrecision(3)).toString().replace("e+", "e")
+  const power = Math.floor(Math.log10(tick) + 1e-9)
+  if (power > -5 && power < 5) {
+    return String(Number(tick.toPrecision(3)))
   }
-  return "10" + [...String(whole)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)] ?? "⁻").join("")
+  const digits = Number((tick / 10 ** power).toPrecision(3))
+  const raised = [...String(power)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)] ?? "⁻").join("")
+  return (digits === 1 ? "10" : digits + "×10") + raised
 """
 
 Element = TypeVar("Element")
@@ -182,8 +186,15 @@ def letters(**options: Any) -> dict[str, Any]:
 
 def styled(element: Element, **options: Any) -> Element:
     """The element, with plot options set on it."""
-    element.opts(**options)  # pyright: ignore[reportAttributeAccessIssue]
+    if not isinstance(element, Mark | Marks):
+        element.opts(**options)  # pyright: ignore[reportAttributeAccessIssue]
+    element.viz_options = given(element) | options  # pyright: ignore[reportAttributeAccessIssue]
     return element
+
+
+def given(element: Any) -> dict[str, Any]:
+    """The options that were set by `styled`."""
+    return getattr(element, "viz_options", {})
 
 
 def mixed(rows: Iterable[tuple], *blank: float | str) -> list[tuple]:
@@ -210,7 +221,7 @@ def finish(plot: Any, _element: Any) -> None:
         if axis.axis_label in COUNTS:
             axis.ticker.min_interval = 1
         if isinstance(axis.formatter, BasicTickFormatter):
-            axis.formatter.power_limit_high = 7
+            axis.formatter.update(power_limit_high=7, power_limit_low=-5)
         if isinstance(axis, LogAxis):
             axis.ticker.desired_num_ticks = 4
             if not isinstance(axis.formatter, CustomJSTickFormatter):

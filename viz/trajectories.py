@@ -14,6 +14,7 @@ from viz.courses import (
     SHARES,
     Band,
     measured,
+    moves,
     over_own_range,
     quantile_rows,
     quantiles,
@@ -24,6 +25,7 @@ from viz.courses import (
 )
 from viz.history import History
 from viz.margins import room, spaced
+from viz.marks import element, overlay
 from viz.theme import LIGHT, LINES, Look, figure, letters, mixed, pick_colors, styled
 
 # Kinds of line, of the first metric and of those beside it.
@@ -45,13 +47,12 @@ def plot(
     With metrics `also` (two at most), every metric goes over its own range, from 0 to 1, and has
     its own kind of line, as in `DASHES`; the band is that of the first.
     """
-    x = times(history, axis)
-    told, grids = _grids(history, metric, also)
     colors = pick_colors(shown(history, members, look), look)
-    told_band = quantiles(history, told) if axis == "round" and not also else spread(x, grids[0])
-    band = widened(told_band)
-    drawn = [grid[:, list(colors)].ravel() for grid in grids]
-    extents = _extents(x, np.concatenate([band.low, band.high, *drawn]), told)
+    told, grids = _grids(history, metric, also, tuple(colors))
+    band = widened(_band(history, metric, axis, also))
+    whole = times(history, axis)
+    x = whole[:, list(colors)]
+    extents = _extents(whole, np.concatenate([band.low, band.high, *map(np.ravel, grids)]), told)
     parts = [
         *_swarm(band, look),
         *(_lines(x, grid, colors, dash) for grid, dash in zip(grids, DASHES, strict=True)),
@@ -59,21 +60,29 @@ def plot(
         _alarms(history, x, grids[0], colors, look),
         *_ends(x, grids[0], colors, extents, told),
     ]
-    return styled(hv.Overlay(parts), **_style(told, axis))
+    return styled(overlay(parts), **_style(told, axis))
 
 
 def _grids(
-    history: History, metric: str, also: tuple[str, ...]
+    history: History, metric: str, also: tuple[str, ...], members: tuple[int, ...]
 ) -> tuple[metrics.Metric, list[np.ndarray]]:
-    """How the vertical axis is told, and the values `[R, N]` for each of `DASHES`, NaN for none."""
+    """How the vertical axis is told, and the values `[R, K]` for each of `DASHES`, NaN for none."""
     told = metrics.describe(metric, history.space)
     if also:
         names = (metric, *also)[: len(DASHES)]
         told = metrics.Metric(metric, UNIT, 0, False)
-        grids = [over_own_range(history, name) for name in names]
+        grids = [over_own_range(history, name, members) for name in names]
     else:
-        grids = [measured(history, told)]
+        grids = [measured(history, told, members)]
     return told, grids + [np.full(grids[0].shape, np.nan)] * (len(DASHES) - len(grids))
+
+
+def _band(history: History, metric: str, axis: str, also: tuple[str, ...]) -> Band:
+    told = metrics.describe(metric, history.space)
+    if axis == "round" and not also:
+        return quantiles(history, told)
+    every = over_own_range(history, metric) if also else measured(history, told)
+    return spread(times(history, axis), every)
 
 
 def _extents(
@@ -89,8 +98,8 @@ def _extents(
 
 
 def _swarm(band: Band, look: Look) -> list[hv.Element]:
-    area = hv.Area((band.at, band.low, band.high), "t", ["low", "high"])
-    middle = hv.Curve((band.at, band.middle), "t", "low")
+    area = element(hv.Area, (band.at, band.low, band.high), "t", ["low", "high"])
+    middle = element(hv.Curve, (band.at, band.middle), "t", "low")
     return [
         styled(area, color=look.band, alpha=0.28, line_alpha=0),
         styled(middle, color=look.muted, line_width=1.5, line_dash="dashed"),
@@ -116,15 +125,15 @@ def table(
             columns[f"steps of member {member}"] = times(history, axis)[:, member]
         for name in dict.fromkeys((metric, *also)):
             each = metrics.describe(name, history.space)
-            columns[f"{each.label} of member {member}"] = measured(history, each)[:, member]
+            columns[f"{each.label} of member {member}"] = measured(history, each, [member])[:, 0]
     return pd.DataFrame(columns)
 
 
 def _lines(x: np.ndarray, y: np.ndarray, colors: dict[int, str], dash: str) -> hv.Contours:
     paths = [
-        {"t": x[:, member], "v": y[:, member], "color": color} for member, color in colors.items()
+        {"t": x[:, i], "v": y[:, i], "color": color} for i, color in enumerate(colors.values())
     ] + [{"t": [t], "v": [v], "color": color} for t, v, color in mixed([], *[math.nan] * 2)]
-    lines = hv.Contours(paths, ["t", "v"], "color")
+    lines = element(hv.Contours, paths, ["t", "v"], "color")
     return styled(lines, color="color", line_width=2.2, line_dash=dash)
 
 
@@ -134,12 +143,12 @@ def _alarms(
     """Triangles where a drawn member raised an alarm."""
     alarm = history.column("alarm")
     spots = [
-        (x[r, m], y[r, m])
-        for m in colors
-        for r in np.flatnonzero((alarm[:, m] != 0) & np.isfinite(y[:, m]))
+        (x[r, i], y[r, i])
+        for i, m in enumerate(colors)
+        for r in np.flatnonzero((alarm[:, m] != 0) & np.isfinite(y[:, i]))
     ]
     return styled(
-        hv.Points(spots, ["t", "v"]), marker="triangle", size=9, color=look.alarm,
+        element(hv.Points, spots, ["t", "v"]), marker="triangle", size=9, color=look.alarm,
         line_color=look.paper, line_width=1,
     )  # fmt: skip
 
@@ -151,14 +160,15 @@ def _marks(
     colors: dict[int, str],
     extents: tuple[float, float, float, float],
 ) -> hv.Points:
-    parent = history.column("parent")
+    moved = moves(history)
     spots = [
-        (x[r, member], y[r, member], color)
-        for member, color in colors.items()
-        for r in np.flatnonzero((parent[:, member] != member) & np.isfinite(y[:, member]))
+        (x[r, i], y[r, i], color)
+        for i, (member, color) in enumerate(colors.items())
+        for r in moved[moved[:, 1] == member, 0]
+        if np.isfinite(y[r, i])
     ]
     return styled(
-        hv.Points(mixed(spots, *[math.nan] * 2), ["t", "v"], "color", extents=extents),
+        element(hv.Points, mixed(spots, *[math.nan] * 2), ["t", "v"], "color", extents=extents),
         color="color",
         size=7,
         line_color="white",
@@ -174,15 +184,16 @@ def _ends(
     metric: metrics.Metric,
 ) -> list[hv.Element]:
     """Each line's member number behind its last finite value, none above another; and leaders."""
-    finite = {m: np.flatnonzero(np.isfinite(y[:, m])) for m in colors}
-    last = {m: int(known[-1]) for m, known in finite.items() if known.size}
+    finite = {m: np.flatnonzero(np.isfinite(y[:, i])) for i, m in enumerate(colors)}
+    place = {m: i for i, m in enumerate(colors)}
+    last = {m: (int(known[-1]), place[m]) for m, known in finite.items() if known.size}
     bottom, top = metrics.scaled(np.array(extents[1::2]), metric)
-    wished = {m: float(metrics.scaled(y[r, m : m + 1], metric)[0]) for m, r in last.items()}
+    wished = {m: float(metrics.scaled(y[at][None], metric)[0]) for m, at in last.items()}
     gap = 0.06 * (top - bottom)
     heights = spaced(wished, bottom + gap / 2, top - gap / 2, gap=gap) if wished else {}
     reach = 0.03 * (extents[2] - extents[0])
     leaders = [
-        (x[last[m], m], y[last[m], m], x[last[m], m] + reach, metrics.unscaled(h, metric), m)
+        (x[last[m]], y[last[m]], x[last[m]] + reach, metrics.unscaled(h, metric), m)
         for m, h in heights.items()
     ]
     return [_leaders(leaders, colors), _numbers(leaders, colors)]
@@ -191,14 +202,17 @@ def _ends(
 def _leaders(leaders: list[tuple], colors: dict[int, str]) -> hv.Segments:
     rows = mixed(((*line, colors[m]) for *line, m in leaders), *[math.nan] * 4)
     return styled(
-        hv.Segments(rows, ["t", "v", "t2", "v2"], "color"), color="color", line_width=1, alpha=0.7
+        element(hv.Segments, rows, ["t", "v", "t2", "v2"], "color"),
+        color="color",
+        line_width=1,
+        alpha=0.7,
     )
 
 
 def _numbers(leaders: list[tuple], colors: dict[int, str]) -> hv.Labels:
-    rows = mixed(((*line[2:], f" {m}", colors[m]) for *line, m in leaders), *[math.nan] * 3)
+    rows = mixed(((*line[2:], f" {m}", colors[m]) for *line, m in leaders), *[math.nan] * 2, "")
     return styled(
-        hv.Labels(rows, ["t", "v"], ["text", "color"]),
+        element(hv.Labels, rows, ["t", "v"], ["text", "color"]),
         text_color="color",
         text_align="left",
         text_font_style="bold",

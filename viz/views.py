@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 
@@ -12,6 +13,7 @@ from swarmjax.types import InputError
 from viz import catalog, query, theme, words
 from viz.cards import Card
 from viz.history import History
+from viz.made import Made
 from viz.others import SHOWN, Others
 from viz.scene import Scene, View
 from viz.selection import Selection
@@ -45,6 +47,8 @@ class Views:
         others: runs beside this one.
         name: of the run.
         changed: told that `state` is another.
+        windows: as in `scene.Scene`.
+        made: likewise, of all pages.
     """
 
     def __init__(
@@ -55,11 +59,14 @@ class Views:
         others: Others,
         name: str,
         changed: Callable[[], None] = lambda: None,
+        windows: Callable[[tuple[int, ...]], pd.DataFrame] | None = None,
+        made: Made | None = None,
     ):
         assert snapshot.history is not None
         self.snapshot, self.selection, self.look = snapshot, selection, theme.look(dark)
         self.others, self.name, self.beside = others, name, ()
-        self._changed, self._cards = changed, {}
+        self._changed, self._cards, self._windows = changed, {}, windows
+        self._made = made
         selection.size = snapshot.history.members
         self.tab = next(iter(catalog.TABS))
         self.grid = pn.Column(styles=GRID, stylesheets=[ONLY], sizing_mode="stretch_both", margin=0)
@@ -79,13 +86,15 @@ class Views:
         """What the cards show."""
         return Scene(
             self.history, self.snapshot.derived, self.selection.members, self.look,
-            self.snapshot.events, self.others, self.beside, self.name,
+            self.snapshot.events, self.others, self.beside, self.name, self.snapshot.islands,
+            self.snapshot.layers, self._windows, self._made,
         )  # fmt: skip
 
     @property
     def cards(self) -> list[Card]:
         """The cards of the chosen tab."""
-        return [self._card(view) for view in catalog.TABS[self.tab]]
+        scene = self.scene
+        return [self._card(view) for view in catalog.TABS[self.tab] if view.when(scene)]
 
     @property
     def captions(self) -> dict[str, pn.pane.HTML]:
@@ -155,7 +164,8 @@ class Views:
         self.tabs.param.watch(self._turn, "active")
         self.find = pmui.TextInput(
             label="Find, as in: width > 64 and learning_rate < 1e-3",
-            size="small", width=370, margin=(4, 0, 4, 0),
+            # Its label stands on its upper edge, below the tabs where the bar is narrow.
+            size="small", width=370, margin=(10, 0, 4, 0),
         )  # fmt: skip
         self.find.param.watch(self._sought, "value")
         self.found = words.pane()

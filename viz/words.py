@@ -31,6 +31,10 @@ EVENTS = 8
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
+# Of a card that was not drawn yet.
+DRAWING = '<p class="caption">being drawn ...</p>'
+
+
 def pane() -> pn.pane.HTML:
     """An empty pane for the words of this module."""
     return pn.pane.HTML("", margin=0, sizing_mode="stretch_width", stylesheets=[CSS])

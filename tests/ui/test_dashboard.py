@@ -95,6 +95,15 @@ def test_every_tab_is_drawn_and_shows_hostile_names_as_text(page):
     assert page.page.evaluate("() => window.broken") is None
 
 
+def test_hostile_names_would_run_if_they_were_markup(page):
+    page.ready()
+    spoil = "text => { document.body.appendChild(document.createElement('p')).innerHTML = text }"
+    page.page.evaluate(spoil, HOSTILE)
+    page.wait("it runs", lambda: page.page.evaluate("() => window.broken") == 1)
+    # The picture that is not there.
+    page.wrong.clear()
+
+
 def test_address_holds_what_is_shown(page, browser, shared):
     page.ready()
     page.page.get_by_label("Find, as in").fill("rank <= 3")
