@@ -137,7 +137,8 @@ def uniform() -> Policy:
         del frame
         return normalise(score, living)
 
-    return _allocation(lambda frame: jnp.zeros(frame.alive.shape), probabilities, "uniform()")
+    policy = _allocation(lambda frame: jnp.zeros(frame.alive.shape), probabilities, "uniform()")
+    return policy._replace(even=True)
 
 
 def devices(top: int = 1, each: int | None = None, goal: fitness.Goal | None = None) -> Policy:

@@ -91,6 +91,12 @@ def check_order(links: Sequence[Traced], units: bool) -> None:
         )
 
 
+def grants_evenly(links: Sequence[Traced]) -> bool:
+    """Whether all members that the policies of a chain grant steps to get as many."""
+    grants = [link.policy for link in links if link.may_write("steps")]
+    return bool(grants) and grants[-1].even
+
+
 def oddities(links: Sequence[Traced], rounds: int) -> list[str]:
     """What is legal but hardly meant, in a line each.
 

@@ -106,7 +106,7 @@ class Setup(NamedTuple):
 
     `model` is the model's name, `goal` the experiment's as a function, if it has one; `notes` are
     what is legal but hardly meant, in a line each; `dials` numbers of goals and policies that may
-    be changed while the run goes on.
+    be changed while the run goes on; `even` whether all who are granted steps get as many.
     """
 
     experiment: Experiment
@@ -118,6 +118,7 @@ class Setup(NamedTuple):
     goal: Goal | None = None
     notes: tuple[str, ...] = ()
     dials: Mapping[str, Dial] = {}
+    even: bool = False
 
 
 def check(experiment: Experiment) -> Setup:
@@ -135,10 +136,10 @@ def check(experiment: Experiment) -> Setup:
     recipe = Recipe(space, _family(model, space, task), _optimizer(experiment, space))
     _check_genes(experiment, recipe)
     rounds = -(-experiment.budget // (experiment.members * experiment.round_steps))
-    notes, dials = rehearse(recipe, task, policy, experiment.members, rounds)
+    rehearsed = rehearse(recipe, task, policy, experiment.members, rounds)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     label = model if isinstance(model, str) else models.name_of(model)
-    return Setup(experiment, task, policy, recipe, directory, label, goal, notes, dials)
+    return Setup(experiment, task, policy, recipe, directory, label, goal, *rehearsed)
 
 
 def builtin(name: str, model: str | None = None) -> Experiment:

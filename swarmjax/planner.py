@@ -17,6 +17,7 @@ import numpy as np
 
 from swarmjax import capacity, decisions, lanes, placement, trial
 from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
+from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.placement import Layout
 from swarmjax.population import Store
@@ -76,6 +77,7 @@ class Planner:
         storage: str,
         choices: Choices | None,
         share: float,
+        even: bool,
         report: Callable[[str], None],
     ):
         """Decides nothing yet.
@@ -87,6 +89,7 @@ class Planner:
             storage: keeps members on the `device` or the `host`; `auto`: where they fit.
             choices: made by an earlier run, or None to try out what is fastest where that pays.
             share: part of the swarm that will be kept here, of which memory is needed.
+            even: all who are granted steps get as many, as far as is known.
             report: told in one line what was decided, as it happens.
         """
         self.choices, self.free, self.report = choices or Choices(), choices is None, report
@@ -95,7 +98,7 @@ class Planner:
         self.containers: dict[Architecture, Any] = {}
         self.store = Store(self.mesh, self.choices.costs.chunk)
         self._members, self._budget, self._storage, self._share = members, budget, storage, share
-        self._largest = members
+        self._largest, self._even = members, even
         self._seconds: dict[Any, float] = {}
         self._layouts: dict[tuple[Any, int], Layout] = {}
         self._compiling: dict[Any, Future[None]] = {}
@@ -197,7 +200,9 @@ class Planner:
 
     def _usual_layout(self, container: Any, genome: Genome) -> Layout:
         state = capacity.trained_bytes(self.engine.recipe, container, genome)
-        usual = placement.usual_chunk(state, self.mesh.devices.flat[0].platform)
+        platform = self.mesh.devices.flat[0].platform
+        deep = _varies_in_depth(self.engine.recipe)
+        usual = placement.usual_chunk(state, platform, self._even, deep)
         return placement.make_layout(self._largest, self.mesh, usual)
 
     def _chunk(self, container: Any, layout: Layout, genome: Genome) -> tuple[int, str]:
@@ -206,7 +211,7 @@ class Planner:
             return chosen or layout.chunk, ""
         seconds = self._seconds.get(container, 0.0)
         chunk, why = trial.choose_chunk(
-            self.engine, container, layout, genome, seconds, self.choices.costs
+            self.engine, container, layout, genome, seconds, self.choices.costs, self._even
         )
         self.choices = self.choices._replace(chunks=self.choices.chunks | {str(container): chunk})
         return chunk, why
@@ -232,3 +237,9 @@ class Planner:
         members = math.ceil(self._share * self._members)
         host = capacity.choose_storage(need, members, self._storage, jax.local_devices())
         return need(members), host
+
+
+def _varies_in_depth(recipe: Recipe) -> bool:
+    """Whether some networks of the space may skip layers that others have."""
+    layers = recipe.space["depth"] if "depth" in recipe.space.structural else None
+    return recipe.family.layers is not None and len(getattr(layers, "options", ())) > 1

@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from itertools import islice, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,21 @@ from swarmjax.types import Genome, InputError, Policy
 _OUTPUTS, _STEPS = 64, 4
 
 
-def rehearse(
-    recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
-) -> tuple[tuple[str, ...], dict[str, Dial]]:
+class Rehearsed(NamedTuple):
+    """What a rehearsal found out about a policy.
+
+    Attributes:
+        odd: what is legal but hardly meant, in a line each.
+        dials: its numbers that may be changed.
+        even: it grants as many steps to all who get any.
+    """
+
+    odd: tuple[str, ...]
+    dials: dict[str, Dial]
+    even: bool
+
+
+def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int) -> Rehearsed:
     """Traces networks, loss, metrics, a training step and the policy, computing nothing.
 
     Of a policy that runs on the host only `init` is called: an update may be costly.
@@ -40,9 +52,6 @@ def rehearse(
         policy: of the run.
         members: how many.
         rounds: that the budget is enough for.
-
-    Returns:
-        What is odd about the policy, in a line each, and its numbers that may be changed.
 
     Raises:
         InputError: one of them fails or returns something of the wrong shape or type.
@@ -113,7 +122,7 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
 
 def _check_policy(
     recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
-) -> tuple[tuple[str, ...], dict[str, Dial]]:
+) -> Rehearsed:
     genome: Genome = {name: np.zeros(members, _type(gene)) for name, gene in recipe.space.genes}
     frame = first_frame(recipe, task, members, genome)
     links = [
@@ -121,7 +130,8 @@ def _check_policy(
     ]
     chains.check_order(links, units=recipe.family.sizes is not None)
     dials = ChainMap(*(dict(link.dials) for link in links))
-    return tuple(chains.oddities(links, rounds)), dict(dials)
+    odd = tuple(chains.oddities(links, rounds))
+    return Rehearsed(odd, dict(dials), chains.grants_evenly(links))
 
 
 def _type(gene: Any) -> Any:

@@ -53,6 +53,7 @@ def local(setup: Setup, choices: Choices | None) -> LocalTrainer:
         budget=experiment.budget,
         seed=experiment.seed, storage=experiment.storage, choices=choices,
         wanted=Wanted(experiment.window, tuple(experiment.trace), tuple(experiment.parameters)),
+        even=setup.even,
     )  # fmt: skip
 
 

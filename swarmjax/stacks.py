@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from swarmjax.compiling import QUICK
+from swarmjax.compiling import BRISK
 from swarmjax.members import Member
 from swarmjax.types import Array
 
@@ -163,7 +163,7 @@ def _taker(mesh, near):
     given, made = (P(_DEVICES), P("member") if near else P()), P("member")
     take = jax.shard_map(shard, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
     return jax.jit(
-        take, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made), compiler_options=QUICK
+        take, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made), compiler_options=BRISK
     )
 
 
@@ -181,7 +181,7 @@ def _putter(mesh, near):
     put = jax.shard_map(shard, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
     return jax.jit(
         put, donate_argnums=0, in_shardings=_on(mesh, given), out_shardings=_on(mesh, made),
-        compiler_options=QUICK,
+        compiler_options=BRISK,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class LocalTrainer:
         choices: Choices | None = None,
         wanted: Wanted | None = None,
         share: float = 1.0,
+        even: bool = True,
         report: Callable[[str], None] = lambda text: None,
     ):
         """Prepares; nothing is compiled or trained before the first round.
@@ -58,12 +59,13 @@ class LocalTrainer:
             choices: made by an earlier run, or None to try out what is fastest where that pays.
             wanted: what is kept of single steps and of weights; None for the usual.
             share: part of the swarm that will be kept here, of which memory is needed.
+            even: all who are granted steps get as many, as far as is known.
             report: told in one line what was decided, as it happens.
         """
         self.recipe, self.task, self.seed, self._members = recipe, task, seed, members
         data, deck = (task.train, task.valid), partial(lanes.make_deck, task, seed, 0)
         engine = lanes.Engine(recipe, task, jax.random.key(seed), data, deck, wanted or Wanted())
-        self.planner = Planner(engine, members, budget, storage, choices, share, report)
+        self.planner = Planner(engine, members, budget, storage, choices, share, even, report)
         self._swarm = empty_swarm(members)
         self._strains: pace.Strains = {}
         self._detector, self.flags = anomaly.init(members), anomaly.silent(members)

@@ -25,9 +25,9 @@ from swarmjax.placement import Layout
 from swarmjax.space import Choice, Space, choice, log_uniform, structure
 from swarmjax.types import Genome
 
-# Chunks worth trying: 1 walks through members one by one. Among those from 8 on the result is the
-# same to the last bit.
-CHUNKS = {"cpu": (1, 8, 32)}
+# Chunks worth trying, by platform and whether all train equally long: 1 walks through members one
+# by one. Among those from 8 on the result is the same to the last bit.
+CHUNKS = {("cpu", True): (1, 8, 32), ("cpu", False): (1, 2)}
 _ON_ACCELERATORS = (8, 64, 512)
 
 # Layouts are tried only where the training takes so many times as long as the trial.
@@ -59,6 +59,7 @@ def choose_chunk(
     genome: Genome,
     seconds: float,
     costs: Costs,
+    even: bool,
 ) -> tuple[int, str]:
     """Members to vmap together for a container, and how that was decided.
 
@@ -69,12 +70,14 @@ def choose_chunk(
         genome: `[N]` genes, some of which the trial uses.
         seconds: training expected of this container.
         costs: of the machine.
+        even: all who are granted steps get as many; else a long chunk would wait for one of them.
     """
     platform = layout.mesh.devices.flat[0].platform
     if platform == "cpu" and _scatters(engine.recipe):
         return 1, "an architecture of its own for few networks each: one by one"
-    chunks = CHUNKS.get(platform, _ON_ACCELERATORS)
-    name = "chunk " + _fingerprint(engine, container, genome)
+    chunks = CHUNKS.get((platform, even), _ON_ACCELERATORS)
+    kind = "chunk" if even else "short chunk"
+    name = f"{kind} {_fingerprint(engine, container, genome)}"
     if known := _known(name, chunks):
         return known, _BEFORE
     if seconds < _REPAYS * len(chunks) * costs.compile_seconds:

@@ -130,6 +130,7 @@ class Policy(NamedTuple):
             `units`, a model that knows them (`Family.sizes`).
         writes: fields of the Plan that a policy on the host may change; None: any. Of others it is
             found out by tracing them.
+        even: the steps it grants are the same for all who get any.
     """
 
     init: Callable[[Frame], State]
@@ -139,3 +140,4 @@ class Policy(NamedTuple):
     links: tuple[Policy, ...] = ()
     needs: frozenset[str] = frozenset()
     writes: frozenset[str] | None = None
+    even: bool = False

@@ -15,7 +15,7 @@ import numpy as np
 
 from swarmjax import anomaly
 from swarmjax.anomaly import Detector, Flags
-from swarmjax.compiling import QUICK
+from swarmjax.compiling import BRISK
 from swarmjax.types import Array
 
 
@@ -85,7 +85,7 @@ class Wanted(NamedTuple):
 
 
 # Beside the lane's own program, over all its members at once: inside, every chunk would pay for it.
-@partial(jax.jit, static_argnums=5, compiler_options=QUICK)
+@partial(jax.jit, static_argnums=5, compiler_options=BRISK)
 def watch(
     detector: Detector, flags: Flags, series: Series, steps: Array, chosen: Array, window: int
 ) -> tuple[Detector, Flags, Windows, Series]:

@@ -6,7 +6,7 @@ import pytest
 
 import swarmjax as sj
 from swarmjax import presets
-from swarmjax.chains import check_order, oddities, trace
+from swarmjax.chains import check_order, grants_evenly, oddities, trace
 from swarmjax.policy import leaves, stateless
 from swarmjax.types import InputError, Policy
 
@@ -50,6 +50,23 @@ def anything():
 )
 def test_what_a_policy_writes(first, policy, writes):
     assert trace(policy, first).writes == writes
+
+
+@pytest.mark.parametrize(
+    ("policies", "even"),
+    [
+        ((uniform(),), True),
+        ((presets.pbt(),), True),
+        ((sj.successive_halving(), uniform(), sj.perturb()), True),
+        ((presets.swarm(),), False),
+        ((uniform(), boost()), False),
+        ((uniform(), anything()), False),
+        ((sj.perturb(),), False),
+    ],
+    ids=str,
+)
+def test_who_grants_last_decides_whether_all_get_as_many_steps(first, policies, even):
+    assert grants_evenly(traced(first, *policies)) == even
 
 
 def test_what_a_policy_reads(first):

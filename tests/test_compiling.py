@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import monitoring
 
-from swarmjax.compiling import QUICK, Programs, Watch, joined, quick_options
+from swarmjax.compiling import BRISK, QUICK, Programs, Watch, joined, quick_options
 
 
 def compile_afresh(value):
@@ -127,10 +127,13 @@ def test_seconds_are_never_more_than_have_passed():
 def test_quick_programs_compute_the_same():
     x = np.linspace(-2, 2, 9, dtype=np.float32)
     square = lambda x: (x * x).cumsum()  # noqa: E731
-    plain, quick = jax.jit(square), jax.jit(square, compiler_options=QUICK)
-    np.testing.assert_allclose(quick(x), plain(x), rtol=1e-6)
+    plain = jax.jit(square)
+    for options in (QUICK, BRISK):
+        quick = jax.jit(square, compiler_options=options)
+        np.testing.assert_allclose(quick(x), plain(x), rtol=1e-6)
 
 
 def test_options_of_one_version_are_not_given_to_another(monkeypatch):
     monkeypatch.setattr(jax, "__version_info__", (0, 99, 0))
     assert quick_options() == {"xla_backend_optimization_level": 0}
+    assert quick_options(1) == {"xla_backend_optimization_level": 1}

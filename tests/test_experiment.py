@@ -73,6 +73,11 @@ def test_a_goal_is_pursued_by_the_preset(task, goal):
     assert name.count("pareto(accuracy=1.0" if isinstance(goal, str) else goal.__name__) == 2
 
 
+@pytest.mark.parametrize(("policy", "even"), [("pbt", True), ("swarm", False)])
+def test_whether_all_get_as_many_steps_is_known_before_a_run(task, policy, even):
+    assert check(sj.Experiment(task=task, space=SPACE, policy=policy)).even == even
+
+
 BRED = sj.chain(sj.exploit(), sj.allocate.uniform(), sj.breed("aligned"))
 
 

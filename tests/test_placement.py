@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -132,6 +134,9 @@ def test_a_layout_has_room_for_its_members_up_to_a_bound():
     assert placement.make_layout(1, mesh).chunks == 1
     assert placement.make_layout(64 * 3, mesh).chunks == 4
     assert placement.make_layout(10**6, mesh).chunks == 16
+    # As many members as in chunks of eight, where they are shorter.
+    layouts = [placement.make_layout(10**6, mesh, chunk) for chunk in (1, 2, 8, 64)]
+    assert [layout.chunks for layout in layouts] == [128, 64, 16, 16]
     pairs = placement.make_layout(6, placement.make_mesh(2), chunk=1)
     assert (pairs.groups, pairs.share, pairs.chunks) == (4, 2, 2)
 
@@ -146,5 +151,20 @@ def test_a_batch_is_shared_by_a_divisor_of_the_devices(count, asked, given):
 
 def test_a_chunk_is_what_the_cache_holds():
     sizes = [(2**10, 8), (2**18, 8), (2**18 + 1, 4), (2**20, 2), (2**21 - 1, 1)]
-    assert [placement.usual_chunk(state, "cpu") for state, _ in sizes] == [c for _, c in sizes]
-    assert placement.usual_chunk(2**30, "gpu") == 64
+    usual = partial(placement.usual_chunk, platform="cpu", even=True, deep=False)
+    assert [usual(state) for state, _ in sizes] == [chunk for _, chunk in sizes]
+    assert placement.usual_chunk(2**30, "gpu", True, False) == 64
+
+
+@pytest.mark.parametrize(
+    ("state", "even", "deep", "chunk"),
+    [
+        (2**10, True, True, 8),
+        (2**10, False, False, 2),
+        (2**10, False, True, 1),
+        (2**21, False, False, 1),
+    ],
+)
+def test_a_chunk_is_short_where_it_would_wait_for_one_of_its_members(state, even, deep, chunk):
+    assert placement.usual_chunk(state, "cpu", even, deep) == chunk
+    assert placement.usual_chunk(state, "gpu", even, deep) == 64

@@ -24,12 +24,12 @@ def begin():
     """A planner, and the lines that it tells."""
     x = np.random.default_rng(0).normal(size=(90, 4))
     task = sj.tasks.arrays(x, (x[:, 0] > 0).astype(int), batch=16)
-    recipe = Recipe(SPACE, mlp.mlp(SPACE, 4, task.outputs), optimizers.for_space(SPACE))
 
-    def planner(choices=APART):
+    def planner(choices=APART, even=True, space=SPACE):
+        recipe = Recipe(space, mlp.mlp(space, 4, task.outputs), optimizers.for_space(space))
         key, deck = jax.random.key(0), partial(lanes.make_deck, task, 0, 0)
         engine, told = lanes.Engine(recipe, task, key, (task.train, task.valid), deck), []
-        return Planner(engine, N, 100 * N, "auto", choices, 1.0, told.append), told
+        return Planner(engine, N, 100 * N, "auto", choices, 1.0, even, told.append), told
 
     return planner
 
@@ -79,6 +79,19 @@ def test_a_program_that_fails_is_told_of_and_used_no_more(begin):
     planner.retire()
     assert len(told) == 1
     assert Choices.from_json(planner.choices.to_json()) == planner.choices
+
+
+@pytest.mark.parametrize(
+    ("even", "depths", "chunk"),
+    [(True, (1, 2), 8), (False, (1, 2), 1), (False, (2,), 2), (True, (2,), 8)],
+)
+def test_few_train_together_where_some_train_longer_or_are_deeper(begin, even, depths, chunk):
+    depth = sj.structure(*depths)
+    planner, _ = begin(even=even, space=sj.Space(**dict(SPACE.genes), depth=depth))
+    genes = genome() | {"depth": np.zeros(N, np.int32)}
+    planner.prepare(genes)
+    container = next(iter(planner.containers.values()))
+    assert planner.layout(container, 1, genes).chunk == chunk
 
 
 def test_fewer_devices_hold_data_and_members_if_that_was_chosen(begin):

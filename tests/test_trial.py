@@ -89,14 +89,15 @@ class Dense(nn.Module):
         return nn.Dense(3)(x.reshape(len(x), -1))
 
 
-def choose(engine, seconds, layout=LAYOUT, what=trial.choose_chunk):
+def choose(engine, seconds, layout=LAYOUT, even=True):
     container = engine.recipe.family.contain(())
-    return what(engine, container, layout, GENOME, seconds, COSTS)
+    return trial.choose_chunk(engine, container, layout, GENOME, seconds, COSTS, even)
 
 
 def choose_devices(engine, seconds, devices=8):
     layout = Layout(placement.make_mesh(devices=jax.devices()[:devices]), 4, 1)
-    return choose(engine, seconds, layout, trial.choose_devices)
+    container = engine.recipe.family.contain(())
+    return trial.choose_devices(engine, container, layout, GENOME, seconds, COSTS)
 
 
 @pytest.fixture
@@ -234,7 +235,9 @@ def test_modules_of_several_sizes_run_one_by_one_since_chunks_would_not_fill(
     container = recipe.family.contain((("width", 4),))
     timed({1: 2.0, 8: 1.0, 32: 3.0})
     for seconds in (SHORT, LONG):
-        found = trial.choose_chunk(engine, container, LAYOUT, space.draw(0, 6), seconds, COSTS)
+        found = trial.choose_chunk(
+            engine, container, LAYOUT, space.draw(0, 6), seconds, COSTS, True
+        )
         assert found[0] == chunk
 
 
@@ -247,6 +250,14 @@ def test_a_long_run_takes_the_fastest_and_remembers_it(cache, dense, timed):
     timed({1: 1e-6, 8: 3e-6, 32: 2e-6})
     assert choose(dense, LONG) == choose(dense, SHORT) == (32, "tried before on this machine")
     assert len(made) == 3
+
+
+def test_only_short_chunks_are_tried_where_some_train_longer_than_others(cache, dense, timed):
+    made = timed({1: 2e-6, 2: 1e-6, 8: 1e-7, 32: 1e-8})
+    assert choose(dense, LONG, even=False)[0] == 2 and made == [(1, 2), (2, 2)]
+    assert choose(dense, LONG)[0] == 32 and len(made) == 5
+    # Neither is taken for the other.
+    assert choose(dense, SHORT, even=False)[0] == 2 and len(made) == 5
 
 
 def test_a_trial_is_made_from_where_the_run_repays_it(cache, dense, timed):
