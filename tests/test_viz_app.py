@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
+from weakref import ref
+
 import holoviews as hv
+import panel as pn
 import pytest
+from bokeh.client import pull_session
 
 from paper import viz_runs
-from viz import dashboard, heatmap, layout, source
+from viz import app, dashboard, heatmap, layout, source
 
 hv.extension("bokeh")
 HOSTILE = "<b>no"
@@ -91,3 +98,59 @@ def test_only_the_token_gives_a_page_controls(run, monkeypatch, arguments, steer
     page = dashboard.Dashboard(source.Feed(run.writer.directory, layout.Layouts), "secret")
     assert (page.controls is not None) is steers and bool(page.page.sidebar) is steers
     assert page.token == ({"token": "secret"} if steers else {})
+
+
+@pytest.fixture
+def served(run):
+    """The address of a server of the run, which soon ends sessions that were left, and its loop."""
+    run.advance(2)
+    feed = source.Feed(run.writer.directory, layout.Layouts)
+    feed.poll()
+    made = {}
+
+    def serve(ready):
+        server = pn.io.server.get_server(
+            {"/": lambda: app._open_page(feed, None)}, address=app.HOST, start=False,
+            unused_session_lifetime_milliseconds=100, check_unused_sessions_milliseconds=100,
+        )  # fmt: skip
+        made.update(loop=server.io_loop, url=f"http://{app.HOST}:{server.port}/")
+        server.start()
+        server.io_loop.add_callback(ready.set)
+        server.io_loop.start()
+        server.stop()
+        server.io_loop.close()
+
+    ready = threading.Event()
+    thread = threading.Thread(target=serve, args=(ready,))
+    thread.start()
+    assert ready.wait(30)
+    yield made["url"]
+    made["loop"].add_callback(made["loop"].stop)
+    thread.join(30)
+
+
+def wait(true):
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_page_that_was_left_is_forgotten(served, monkeypatch):
+    """So that the memory of a server does not grow with the pages that were once open."""
+    opened = []
+
+    class Noted(dashboard.Dashboard):
+        def __init__(self, *given):
+            super().__init__(*given)
+            opened.append(ref(self))
+
+    monkeypatch.setattr(app, "Dashboard", Noted)
+    for _ in range(4):
+        session = pull_session(url=served)
+        assert session.document.roots
+        wait(lambda: getattr(opened[-1](), "views", None))
+        session.close()
+    # Panel holds the first page in which anything was busy, for good.
+    wait(lambda: gc.collect() + 1 and sum(page() is not None for page in opened) <= 1)
+    assert len(opened) == 4

@@ -53,6 +53,7 @@ class Dashboard:
         self.controls = (
             Controls(feed.directory, self.selection, lambda: self.feed.snapshot) if steers else None
         )
+        followers = _followers()
         self.page = pmui.Page(
             sidebar=[] if self.controls is None else [self.controls.body],
             # A closed sidebar moves the page aside even where there is none.
@@ -67,6 +68,9 @@ class Dashboard:
             sx=theme.PAGE,
             theme_config={"light": theme.mui(False), "dark": theme.mui(True)},
         )
+        # It follows whether anything is busy, and what it follows would hold it for good.
+        for watcher in _followers()[len(followers) :]:
+            pn.state.param.unwatch(watcher)
         self.page.param.watch(self._repaint, "dark_theme")
         self.top.append(self._steering())
         self._repaint()
@@ -150,6 +154,11 @@ class Dashboard:
             part.stylesheets = [theme.variables(dark)]
         if self.views is not None:
             self.views.repaint(dark)
+
+
+def _followers() -> list[Any]:
+    """What is told of it when this process becomes busy."""
+    return list(pn.state.param.watchers.get("busy", {}).get("value", ()))
 
 
 def _asked(search: str | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 import holoviews as hv
 import numpy as np
@@ -56,7 +57,7 @@ class Plot:
                 return
         overlay = self._make(**arguments)
         kind, self._sendable = columns.kind(overlay), columns.sendable(overlay)
-        hooks = [theme.finish, theme.follow, self._listen]
+        hooks = [theme.finish, theme.follow, _weakly(self._listen)]
         theme.styled(overlay, hooks=hooks)
         old, self._pipe = self._pipe, None
         if old is not None and frame == self._frame:
@@ -96,6 +97,22 @@ class Plot:
         x, y = figure.x_range, figure.y_range
         whole = (x.reset_start, y.reset_start, x.reset_end, y.reset_end)
         self._on_window(None if np.allclose(window, whole) else window)
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """The method, as long as its object lives, which is not kept alive by this.
+
+    HoloViews keeps the options of an element, and the hooks among them, for as long as the element
+    lives. This one would live as long as its figure, and no page would ever be forgotten.
+    """
+    held = WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        found = held()
+        if found is not None:
+            found(*arguments)
+
+    return call
 
 
 def polygon(geometry: Any) -> np.ndarray | None:
