@@ -9,6 +9,7 @@ import swarmjax as sj
 from paper.peer_protocol import Experiment, Report, read, split
 from swarmjax.progress import Silent
 from swarmjax.store import Status
+from swarmjax.tasks import Task
 
 
 class Told(Silent):
@@ -28,10 +29,10 @@ class Told(Silent):
 def main(policy: str, path: str) -> None:
     """The searches, each a run of its own."""
     experiment = read(path)
-    report, space = Report(experiment), space_of(experiment)
+    report, space, task = Report(experiment), space_of(experiment), task_of(experiment)
     for number in range(experiment.searches):
         report.begin()
-        report.end(search(experiment, space, policy, Told(report), number))
+        report.end(search(experiment, space, task, policy, Told(report), number))
 
 
 def space_of(experiment: Experiment) -> sj.Space:
@@ -41,15 +42,20 @@ def space_of(experiment: Experiment) -> sj.Space:
     return sj.Space(**genes)
 
 
+def task_of(experiment: Experiment) -> Task:
+    """The task of the experiment."""
+    train, valid, test = (split(experiment.data, name) for name in ("train", "valid", "test"))
+    return sj.tasks.task(
+        "peers", train, valid, test, batch=experiment.batch, outputs=experiment.outputs
+    )
+
+
 def search(
-    experiment: Experiment, space: sj.Space, policy: str, display: Told, number: int
+    experiment: Experiment, space: sj.Space, task: Task, policy: str, display: Told, number: int
 ) -> float:
     """One search; the test accuracy of the network that was best by validation."""
-    train, valid, test = (split(experiment.data, name) for name in ("train", "valid", "test"))
     result = sj.run(
-        task=sj.tasks.task(
-            "peers", train, valid, test, batch=experiment.batch, outputs=experiment.outputs
-        ),
+        task=task,
         space=space,
         policy=policy,
         members=experiment.members,

@@ -6,6 +6,7 @@ import ast
 import difflib
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from swarmjax import allocate, evolve, halving, tune
@@ -38,6 +39,8 @@ _LINKS: tuple[Callable[..., Policy], ...] = (
 LINKS: dict[str, Callable[..., Policy]] = {make.__name__: make for make in _LINKS}
 
 
+# Runs of the same policy share what was compiled of it.
+@lru_cache(maxsize=32)
 def parse_policy(text: str, goal: Goal | None = None) -> Policy:
     """The policy that `text` stands for, every part of which that looks at a goal pursues `goal`.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from swarmjax import machine, resources
+from swarmjax.compiling import QUICK
 from swarmjax.experiment import Experiment, Setup
 from swarmjax.frames import first_frame
 from swarmjax.planner import Choices
@@ -60,6 +62,15 @@ def local(setup: Setup, choices: Choices | None) -> LocalTrainer:
 def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Plan, State]:
     """What `policy` makes of `frame`; `bits` `[2]` are those of its key."""
     return policy.update(_key(bits), keep(frame), frame, state)
+
+
+@lru_cache(maxsize=8)
+def decider(policy: Policy) -> Callable[[Array, Frame, State], tuple[Plan, State]]:
+    """`decide` of one policy, compiled once for all runs of this process that follow it."""
+    if policy.host:
+        return partial(decide, policy)
+    # A policy's arithmetic is small: it is worth compiling fast, not running fast.
+    return jax.jit(partial(decide, policy), compiler_options=QUICK)
 
 
 def check_made(

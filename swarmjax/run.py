@@ -30,7 +30,7 @@ from swarmjax import (
 from swarmjax.archipelago import Archipelago
 from swarmjax.backlog import Backlog
 from swarmjax.champion import Champion
-from swarmjax.compiling import QUICK, Watch
+from swarmjax.compiling import Watch
 from swarmjax.experiment import Experiment
 from swarmjax.helm import Helm
 from swarmjax.journal import Journal
@@ -40,7 +40,7 @@ from swarmjax.naming import Named, rebuilt
 from swarmjax.outcome import DivergedError, Result
 from swarmjax.policy import PlanError, guarded
 from swarmjax.result import main_metric, score_on, stored_best
-from swarmjax.rounds import budgeted, check_made, decide, policy_bits, prepare_jax
+from swarmjax.rounds import budgeted, check_made, decider, policy_bits, prepare_jax
 from swarmjax.succession import lineages
 from swarmjax.train import LocalTrainer
 from swarmjax.types import Frame, Plan
@@ -115,10 +115,7 @@ class _Loop:
             self._trainer.prepare(self._frame.genome)
         self._policy = policy = guarded(setup.policy)
         self._state, self._told = policy.init(begun.first), watch.programs
-        self._decide = partial(decide, policy)
-        if not policy.host:
-            # A policy's arithmetic is small: it is worth compiling fast, not running fast.
-            self._decide = jax.jit(self._decide, compiler_options=QUICK)
+        self._decide = decider(policy)
         self._champion: Champion | None = None
         self._strain, self._journal = strain.init(2), Journal(writer, resuming.describer(setup))
         resizes = setup.recipe.family.sizes is not None

@@ -13,6 +13,13 @@ from swarmjax.types import InputError
 NEEDY = {"optuna_sampler", "niches", "lineage_cap", "proportional"}
 
 
+def test_the_same_text_is_the_same_policy():
+    """So that a second run of it compiles nothing of it."""
+    assert parse_policy("swarm") is parse_policy("swarm") is not parse_policy("pbt")
+    goal = lambda frame: frame.loss  # noqa: E731
+    assert parse_policy("pbt", goal) is parse_policy("pbt", goal) is not parse_policy("pbt")
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_read_by_its_name_and_again_by_what_it_is_called(name):
     policy = parse_policy(name)

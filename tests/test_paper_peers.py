@@ -446,12 +446,12 @@ def ours(name, layers, data, rows):
 def test_our_program_reports_every_round(tmp_path):
     file = written(tmp_path, space=peers.mlps(8) | {"optimizer": ["choice", "sgd", "adam"]})
     experiment, told = peer_protocol.read(str(file)), []
-    space = peer_swarmjax.space_of(experiment)
+    space, task = peer_swarmjax.space_of(experiment), peer_swarmjax.task_of(experiment)
     assert space["width"].options == (8,)
     assert space["optimizer"].options == ("sgd", "adam")
     listening = SimpleNamespace(tell=lambda steps, valid: told.append((steps, valid)))
     display = peer_swarmjax.Told(listening)
-    test = peer_swarmjax.search(experiment, space, "pbt", display, 0)
+    test = peer_swarmjax.search(experiment, space, task, "pbt", display, 0)
     assert sum(steps for steps, _ in told) == experiment.budget
     assert [steps for steps, _ in told[:2]] == [40, 40]
     assert [valid for _, valid in told] == sorted(valid for _, valid in told)

@@ -327,6 +327,13 @@ def test_after_two_rounds_nothing_is_compiled(task, tmp_path):
     assert any(f" {display.after[2]} program" in text for text in told)
 
 
+def test_a_second_run_in_a_process_compiles_nothing_that_the_first_did(task, tmp_path):
+    for number in range(2):
+        display = Counting()
+        sj.run(setting(task, tmp_path / str(number), policy="swarm"), display=display)
+    assert display.now == 0
+
+
 class Net(nn.Module):
     """A user's module: BatchNorm, dropout, a structural gene and a traced one."""
 
