@@ -37,6 +37,10 @@ class Costs(NamedTuple):
 UPDATE = 80.0
 
 
+# See `depends_on_machine`; measuring a machine compiles so many programs.
+SPAN, MEASURING = 3.0, 2
+
+
 class Load(NamedTuple):
     """Expected work of one architecture: its members, and the sum of their training steps."""
 
@@ -97,6 +101,25 @@ def plan_cohorts(
     containers = {a: container for container, members in groups.items() for a in members}
     training = {group[0]: price(*group) - costs.compile_seconds for group in groups.items()}
     return Cohorts(containers, training, sum(price(*g) for g in groups.items()), separate)
+
+
+def depends_on_machine(
+    family: Family, loads: Mapping[Architecture, Load], batch: int, guess: Costs
+) -> bool:
+    """Whether a plan by a `guess` may lose more time than it takes to measure the machine.
+
+    From machine to machine the time to compile, in units of that to train, differs by about
+    `SPAN` at most either way.
+    """
+    planned = plan_cohorts(family, loads, batch, guess)
+    for factor in (1 / SPAN, SPAN):
+        costs = guess._replace(compile_seconds=factor * guess.compile_seconds)
+        programs = len(planned.training)
+        seconds = planned.seconds + programs * (costs.compile_seconds - guess.compile_seconds)
+        best = plan_cohorts(family, loads, batch, costs).seconds
+        if seconds - best > MEASURING * costs.compile_seconds:
+            return True
+    return False
 
 
 def step_seconds(

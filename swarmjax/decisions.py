@@ -21,7 +21,7 @@ def programs_line(architectures: int, programs: int, cohorts: Cohorts, costs: Co
         other = f", and {cohorts.separate:.0f} s with a program each"
     return (
         f"{architectures} architectures {shared}: compiling and training are reckoned to take "
-        f"{cohorts.seconds:.0f} s{other} (here {costs.compile_seconds:.1f} s to compile one, "
+        f"{cohorts.seconds:.0f} s{other} (with {costs.compile_seconds:.1f} s to compile one, "
         f"{costs.flops_per_second / 1e9:.0f} GFLOP/s, {1e6 * costs.step_seconds:.0f} us for the "
         "least step)"
     )

@@ -9,14 +9,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from swarmjax import capacity, decisions, lanes, placement, trial
-from swarmjax.cohorts import Cohorts, Costs, Load, plan_cohorts
+from swarmjax.cohorts import Cohorts, Costs, Load, depends_on_machine, plan_cohorts
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.placement import Layout
@@ -220,10 +220,11 @@ class Planner:
         """How many architectures there are, their containers, and members of each container."""
         recipe, batch = self.engine.recipe, self.engine.task.batch
         found, index = architectures(recipe.space, genome)
-        if self.free and len(found) > 1 and self.choices.costs == Costs():
-            self.choices = self.choices._replace(costs=trial.machine_costs())
         counts, each = np.bincount(index), self._budget / self._members
         loads = {a: Load(int(n), n * each) for a, n in zip(found, counts, strict=True)}
+        if self.free and len(found) > 1 and self.choices.costs == Costs():
+            matter = partial(depends_on_machine, recipe.family, loads, batch)
+            self.choices = self.choices._replace(costs=trial.machine_costs(matter))
         cohorts = plan_cohorts(recipe.family, loads, batch, self.choices.costs)
         sizes: Counter[Any] = Counter()
         for architecture, load in loads.items():

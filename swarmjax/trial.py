@@ -30,6 +30,9 @@ from swarmjax.types import Genome
 CHUNKS = {("cpu", True): (1, 8, 32), ("cpu", False): (1, 2)}
 _ON_ACCELERATORS = (8, 64, 512)
 
+# Of a usual core: seconds to compile a program, operations per second, seconds of the least step.
+_COMPILE_SECONDS, _CORE_FLOPS, _STEP_SECONDS = 3.0, 4e10, 2e-4
+
 # Layouts are tried only where the training takes so many times as long as the trial.
 _REPAYS = 10
 
@@ -41,12 +44,19 @@ _BEFORE = "tried before on this machine"
 _ENOUGH = 2.0
 
 
-def machine_costs() -> Costs:
-    """The cost model's numbers for this machine, measured at the first call and then kept."""
+def machine_costs(matter: Callable[[Costs], bool] = lambda guess: True) -> Costs:
+    """The cost model's numbers for this machine, measured once and then kept.
+
+    Args:
+        matter: whether it may be worth while to measure instead of using a guess.
+    """
     mesh = placement.make_mesh()
     kept = machine.recall("costs")
     if _are_costs(kept):
         return Costs(**kept)
+    guess = Costs(_COMPILE_SECONDS, mesh.size * _CORE_FLOPS, _STEP_SECONDS / mesh.size)
+    if mesh.devices.flat[0].platform == "cpu" and not matter(guess):
+        return guess
     costs = _measure_costs(mesh)
     machine.keep("costs", costs._asdict())
     return costs

@@ -229,7 +229,7 @@ def test_a_swarm_is_not_refused_for_its_one_large_member(task, monkeypatch):
     """All as large as the largest would not fit; what there is does."""
     monkeypatch.setattr(capacity, "_SHARE", 1.0)
     # So cheap a compilation that no two architectures share a program.
-    monkeypatch.setattr(trial, "machine_costs", lambda: Costs(compile_seconds=1e-9))
+    monkeypatch.setattr(trial, "machine_costs", lambda *_: Costs(compile_seconds=1e-9))
     space = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), width=sj.structure(4, 256))
     rates, width = np.full(256, 0.01, np.float32), np.asarray([1] + [0] * 255, np.int32)
     genome, recipe = {"learning_rate": rates, "width": width}, make_recipe(space, task)
@@ -248,7 +248,7 @@ def test_architectures_that_may_share_a_program_are_reckoned_as_large_as_that(ta
     """A deep one and a wide one together need more than either."""
     monkeypatch.setattr(capacity, "_SHARE", 1.0)
     # So dear a compilation that all architectures share one program.
-    monkeypatch.setattr(trial, "machine_costs", lambda: Costs(compile_seconds=1e9))
+    monkeypatch.setattr(trial, "machine_costs", lambda *_: Costs(compile_seconds=1e9))
     space = sj.Space(
         learning_rate=sj.log_uniform(1e-3, 1e-1),
         depth=sj.structure(1, 4),

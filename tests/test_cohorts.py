@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmjax import space
-from swarmjax.cohorts import UPDATE, Costs, Load, place, plan_cohorts, step_seconds
+from swarmjax.cohorts import (
+    UPDATE,
+    Costs,
+    Load,
+    depends_on_machine,
+    place,
+    plan_cohorts,
+    step_seconds,
+)
 from swarmjax.mlp import Box, mlp
 from swarmjax.models import Family
 
@@ -52,6 +60,25 @@ def test_long_runs_give_each_its_own_program():
     loads = {architecture: Load(1, 10) for architecture in loads}
     cohorts = plan_cohorts(BARS, loads, 100, PLAIN._replace(compile_seconds=100.0))
     assert by_size(cohorts) == {1: 1, 2: 2, 5: 5}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "seconds", "depends"),
+    [
+        # A merge costs 1 and saves 0.9: none is made. Were it 2.7, eleven programs would take 29.7
+        # where six take 16.2 and 5 more to train: 8.5 would be lost, and 5.4 are a measurement.
+        (range(10, 21), 0.9, True),
+        # The same, but of two programs too little is lost.
+        ((10, 11), 0.9, False),
+        # All in one program, or each in one of its own, is right at a third and at three times.
+        (range(10, 21), 100.0, False),
+        (range(10, 21), 0.001, False),
+    ],
+)
+def test_a_machine_is_worth_measuring_where_a_guess_could_lose_more(sizes, seconds, depends):
+    loads = {bar(size): Load(1, 1) for size in sizes}
+    guess = PLAIN._replace(compile_seconds=seconds)
+    assert depends_on_machine(BARS, loads, 1, guess) == depends
 
 
 def test_only_what_is_alike_shares_a_program():

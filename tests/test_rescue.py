@@ -77,7 +77,7 @@ def failing(monkeypatch, wrong):
     train_lane.lower = train.lower
     monkeypatch.setattr(lanes, "train_lane", train_lane)
     costs = Choices().costs._replace(compile_seconds=1e-9, flops_per_second=1e3, chunk=1)
-    monkeypatch.setattr(trial, "machine_costs", lambda: costs)
+    monkeypatch.setattr(trial, "machine_costs", lambda *_: costs)
     monkeypatch.setattr(trial, "choose_chunk", lambda *_: (8, "made up"))
     monkeypatch.setattr(trial, "choose_devices", lambda *_: (1, "made up"))
 

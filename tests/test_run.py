@@ -200,7 +200,7 @@ def test_a_replay_takes_the_recorded_choices_whatever_is_found_now(
     chosen = Choices(Costs(1e-9, 1e9, 1e-9), devices=1)
     chunk = lambda *_: (1, "made up")  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "machine_costs", lambda: chosen.costs)
+        patch.setattr(trial, "machine_costs", lambda *_: chosen.costs)
         patch.setattr(trial, "choose_chunk", chunk)
         patch.setattr(trial, "choose_devices", lambda *_: (1, "made up"))
         run = sj.run(setting(task, tmp_path / "one"))

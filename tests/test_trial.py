@@ -209,6 +209,18 @@ def test_what_is_no_record_of_costs_is_replaced_by_one(cache, monkeypatch, text)
     assert json.loads(cache.read_text())["here"]["costs"] == COSTS._asdict()
 
 
+def test_a_guess_does_where_the_costs_do_not_matter(cache, monkeypatch):
+    guesses = []
+    with Watch() as watch:
+        found = trial.machine_costs(lambda guess: bool(guesses.append(guess)))
+    assert [found] == guesses and found != Costs()
+    assert watch.programs == Programs() and not cache.exists()
+    monkeypatch.setattr(trial, "_measure_costs", lambda mesh: COSTS)
+    assert trial.machine_costs(lambda guess: True) == COSTS
+    # What was measured is used from then on.
+    assert trial.machine_costs(lambda guess: False) == COSTS
+
+
 def test_a_short_run_tries_and_compiles_nothing(cache, dense):
     with Watch() as watch:
         chunk, why = choose(dense, SHORT)
