@@ -63,7 +63,7 @@ def test_what_a_policy_writes(first, policy, writes):
         ((uniform(), anything()), False),
         ((sj.perturb(),), False),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, bool) else ", ".join(p.name for p in given),
 )
 def test_who_grants_last_decides_whether_all_get_as_many_steps(first, policies, even):
     assert grants_evenly(traced(first, *policies)) == even

@@ -11,7 +11,7 @@ COHORTS, COSTS = Cohorts({}, {}, 14.2, 101.4), Costs(8.14, 2.8e10, 1.79e-4)
 
 
 def test_how_many_programs_and_why():
-    reason = "(here 8.1 s to compile one, 28 GFLOP/s, 179 us for the least step)"
+    reason = "(with 8.1 s to compile one, 28 GFLOP/s, 179 us for the least step)"
     reckoned = "compiling and training are reckoned to take 14 s"
     several = f"{reckoned}, and 101 s with a program each {reason}"
     assert programs_line(12, 1, COHORTS, COSTS) == (
