@@ -50,7 +50,7 @@ def begin(work: Work) -> tuple[archipelago.Archipelago, crew.RayCrew, Work]:
     connect(islands(2, cpus=1))
     members, budget = len(work.steps), int(work.steps.sum())
     settings = island.Settings(
-        work.recipe, work.task, members, budget, SEED, "auto", Wanted(), 1 / 2
+        work.recipe, work.task, members, budget, SEED, "auto", Wanted(), 1 / 2, even=True
     )
     hands = crew.RayCrew(settings, cores=1, gpus=0, patience=600.0)
     choices = Choices(Costs(), {}, 1)

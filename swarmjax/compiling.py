@@ -27,7 +27,7 @@ def quick_options(level: int = 0) -> dict[str, Any]:
     return options
 
 
-# For what runs once in a network's life, and for what moves or reduces all of them every round.
+# For what is small or runs once in a network's life; for what moves all networks every round.
 QUICK, BRISK = quick_options(0), quick_options(1)
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +102,10 @@ class Experiment:
     patience: float = 300.0
 
 
+# The same function for the same text, so that policies that pursue it are the same.
+_goal = lru_cache(maxsize=32)(parse_goal)
+
+
 class Setup(NamedTuple):
     """An experiment found fit to run, with everything it needs.
 
@@ -130,7 +135,7 @@ def check(experiment: Experiment) -> Setup:
     space = _space(experiment, model)
     if not space.genes:
         raise InputError("the space has no gene; give it at least a learning_rate")
-    goal = parse_goal(experiment.goal) if isinstance(experiment.goal, str) else experiment.goal
+    goal = _goal(experiment.goal) if isinstance(experiment.goal, str) else experiment.goal
     policy = _policy(experiment.policy, goal)
     experiment = replace(experiment, space=space)
     recipe = Recipe(space, _family(model, space, task), _optimizer(experiment, space))
@@ -139,7 +144,10 @@ def check(experiment: Experiment) -> Setup:
     rehearsed = rehearse(recipe, task, policy, experiment.members, rounds)
     directory = store.check_free(experiment.directory or _new_directory(task.name))
     label = model if isinstance(model, str) else models.name_of(model)
-    return Setup(experiment, task, policy, recipe, directory, label, goal, *rehearsed)
+    return Setup(
+        experiment, task, policy, recipe, directory, label, goal,
+        notes=rehearsed.odd, dials=rehearsed.dials, even=rehearsed.even,
+    )  # fmt: skip
 
 
 def builtin(name: str, model: str | None = None) -> Experiment:

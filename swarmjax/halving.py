@@ -62,7 +62,8 @@ def successive_halving(
         return [Bracket(members, rungs or 1 + _halvings(members, eta))]
 
     name = f"successive_halving({eta=}, {rungs=}{shown(goal)})"
-    return _halving(brackets, eta, goal or fitness.default, name)
+    # Who trains at all is in the one bracket.
+    return _halving(brackets, eta, goal or fitness.default, name)._replace(even=True)
 
 
 def hyperband(eta: float = 3.0, goal: fitness.Goal | None = None) -> Policy:

@@ -45,6 +45,7 @@ class Settings(NamedTuple):
         storage: as in `LocalTrainer`.
         wanted: what is kept of single steps.
         share: part of the swarm that an island is expected to hold.
+        even: as in `LocalTrainer`.
     """
 
     recipe: Recipe
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
     storage: str
     wanted: Wanted
     share: float
+    even: bool
 
 
 class Prepared(NamedTuple):
@@ -110,7 +112,7 @@ class IslandTrainer(LocalTrainer):
         super().__init__(
             settings.recipe, settings.task, members=settings.members, budget=settings.budget,
             seed=settings.seed, storage=settings.storage, choices=choices, wanted=settings.wanted,
-            share=settings.share, report=self._notes.append,
+            share=settings.share, even=settings.even, report=self._notes.append,
         )  # fmt: skip
         self._wanted = settings.wanted
         self.done, self.slots = 0, np.zeros(0, np.int64)

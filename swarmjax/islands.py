@@ -66,7 +66,7 @@ class Islands:
             setup.recipe, setup.task, experiment.members, experiment.budget, experiment.seed,
             experiment.storage,
             Wanted(experiment.window, tuple(experiment.trace), tuple(experiment.parameters)),
-            1 / self.count,
+            1 / self.count, setup.even,
         )  # fmt: skip
         line, leave = connect(self)
         try:

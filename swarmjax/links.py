@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -39,8 +39,6 @@ _LINKS: tuple[Callable[..., Policy], ...] = (
 LINKS: dict[str, Callable[..., Policy]] = {make.__name__: make for make in _LINKS}
 
 
-# Runs of the same policy share what was compiled of it.
-@lru_cache(maxsize=32)
 def parse_policy(text: str, goal: Goal | None = None) -> Policy:
     """The policy that `text` stands for, every part of which that looks at a goal pursues `goal`.
 
@@ -50,7 +48,12 @@ def parse_policy(text: str, goal: Goal | None = None) -> Policy:
     Raises:
         InputError: it stands for none, or no part of it looks at a goal and one is given.
     """
-    text = text.strip()
+    # Runs of the same policy share what was compiled of it.
+    make = _kept if isinstance(goal, Hashable) else _parsed
+    return make(text.strip(), goal)
+
+
+def _parsed(text: str, goal: Goal | None) -> Policy:
     if text in PRESETS or text.isidentifier() and text not in LINKS:
         return preset(text, goal)
     links = [_named(node, place) for place, node in enumerate(_nodes(text), 1)]
@@ -59,6 +62,9 @@ def parse_policy(text: str, goal: Goal | None = None) -> Policy:
         raise InputError(f"no link of the policy {text} looks at a goal; these do: {able}")
     policies = [_link(*each, goal) for each in links]
     return policies[0] if len(policies) == 1 else chain(*policies)
+
+
+_kept = lru_cache(maxsize=32)(_parsed)
 
 
 def _nodes(text: str) -> list[ast.expr]:

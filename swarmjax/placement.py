@@ -19,11 +19,11 @@ _AT_HOME = 1.02
 # Bytes of weights, gradients and optimizer state that a core keeps at hand.
 _CACHE = 2**21
 
-# An accelerator wants many members at once.
-_ON_ACCELERATORS = 64
+# An accelerator wants many members at once; more or fewer are worth trying.
+_ON_ACCELERATORS, _ACCELERATED = 64, (8, 64, 512)
 
-# Chunks of a lane at most, or more if they are short.
-_CHUNKS = 16
+# Chunks of a lane at most if they are of eight members or more; of shorter ones, as many members.
+_CHUNKS, _LONG = 16, 8
 
 # Placement is good enough where the busiest device has so much more work than the mean.
 _EVEN = 1.01
@@ -95,10 +95,20 @@ def usual_chunk(state: int, platform: str, even: bool, deep: bool) -> int:
     return next((chunk for chunk in chunks if chunk * state <= _CACHE), 1)
 
 
+def chunks(platform: str, even: bool, deep: bool) -> tuple[int, ...]:
+    """Chunks worth trying, for the same arguments as in `usual_chunk`; 1: members one by one.
+
+    Among those from 8 on the result is the same to the last bit.
+    """
+    if platform != "cpu":
+        return _ACCELERATED
+    return (1, 8, 32) if even else (1,) if deep else (1, 2)
+
+
 def make_layout(members: int, mesh: Mesh, chunk: int = 8) -> Layout:
     """A layout for about `members` members of one container; `chunks` is a power of two."""
     needed = -(-members // (mesh.shape["member"] * chunk))
-    most = _CHUNKS * max(1, 8 // chunk)
+    most = _CHUNKS * max(1, _LONG // chunk)
     return Layout(mesh, chunk, min(most, 1 << max(0, needed - 1).bit_length()))
 
 

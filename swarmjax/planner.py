@@ -21,6 +21,7 @@ from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.placement import Layout
 from swarmjax.population import Store
+from swarmjax.space import Choice
 from swarmjax.types import Genome, InputError
 
 
@@ -32,12 +33,14 @@ class Choices(NamedTuple):
         chunks: container, as text -> members vmapped together.
         devices: that the run trains on; None for all there are.
         retired: containers, as text, whose programs failed.
+        even: all who are granted steps get as many, as far as is known.
     """
 
     costs: Costs = Costs()
     chunks: dict[str, int] = {}
     devices: int | None = None
     retired: tuple[str, ...] = ()
+    even: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A plain description that `from_json` reads back."""
@@ -47,13 +50,15 @@ class Choices(NamedTuple):
     def from_json(described: Mapping[str, Any]) -> Choices:
         """The choices that `to_json` described; InputError on anything else."""
         try:
-            # Runs of the first versions trained on all devices and say nothing of them.
-            devices = described.get("devices")
+            # Runs of earlier versions trained on all devices, in chunks for even grants.
+            devices, even = described.get("devices"), described.get("even", True)
             retired = tuple(map(str, described.get("retired", ())))
             costs, chunks = Costs(**described["costs"]), dict(described["chunks"])
-            chosen = Choices(costs, chunks, devices, retired)
+            chosen = Choices(costs, chunks, devices, retired, even)
             if devices is not None and (type(devices) is not int or devices < 1):
                 raise ValueError(f"devices {devices!r}")
+            if type(even) is not bool:
+                raise ValueError(f"even {even!r}")
             return chosen
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the run's record of its engine is damaged: {error!r}") from None
@@ -89,16 +94,17 @@ class Planner:
             storage: keeps members on the `device` or the `host`; `auto`: where they fit.
             choices: made by an earlier run, or None to try out what is fastest where that pays.
             share: part of the swarm that will be kept here, of which memory is needed.
-            even: all who are granted steps get as many, as far as is known.
+            even: as of `Choices`, where none are given.
             report: told in one line what was decided, as it happens.
         """
-        self.choices, self.free, self.report = choices or Choices(), choices is None, report
+        self.choices = choices or Choices(even=even)
+        self.free, self.report = choices is None, report
         self.mesh = placement.make_mesh()
         self.engine = engine._replace(data=lanes.place_data(engine.data, self.mesh))
         self.containers: dict[Architecture, Any] = {}
         self.store = Store(self.mesh, self.choices.costs.chunk)
         self._members, self._budget, self._storage, self._share = members, budget, storage, share
-        self._largest, self._even = members, even
+        self._largest = members
         self._seconds: dict[Any, float] = {}
         self._layouts: dict[tuple[Any, int], Layout] = {}
         self._compiling: dict[Any, Future[None]] = {}
@@ -202,7 +208,7 @@ class Planner:
         state = capacity.trained_bytes(self.engine.recipe, container, genome)
         platform = self.mesh.devices.flat[0].platform
         deep = _varies_in_depth(self.engine.recipe)
-        usual = placement.usual_chunk(state, platform, self._even, deep)
+        usual = placement.usual_chunk(state, platform, self.choices.even, deep)
         return placement.make_layout(self._largest, self.mesh, usual)
 
     def _chunk(self, container: Any, layout: Layout, genome: Genome) -> tuple[int, str]:
@@ -210,8 +216,10 @@ class Planner:
         if chosen is not None or not self.free:
             return chosen or layout.chunk, ""
         seconds = self._seconds.get(container, 0.0)
+        platform = self.mesh.devices.flat[0].platform
+        tried = placement.chunks(platform, self.choices.even, _varies_in_depth(self.engine.recipe))
         chunk, why = trial.choose_chunk(
-            self.engine, container, layout, genome, seconds, self.choices.costs, self._even
+            self.engine, container, layout, genome, seconds, self.choices.costs, tried
         )
         self.choices = self.choices._replace(chunks=self.choices.chunks | {str(container): chunk})
         return chunk, why
@@ -242,5 +250,6 @@ class Planner:
 
 def _varies_in_depth(recipe: Recipe) -> bool:
     """Whether some networks of the space may skip layers that others have."""
-    layers = recipe.space["depth"] if "depth" in recipe.space.structural else None
-    return recipe.family.layers is not None and len(getattr(layers, "options", ())) > 1
+    gene = recipe.space["depth"] if "depth" in recipe.space.structural else None
+    several = isinstance(gene, Choice) and len(gene.options) > 1
+    return several and recipe.family.layers is not None

@@ -64,13 +64,26 @@ def decide(policy: Policy, bits: Array, frame: Frame, state: State) -> tuple[Pla
     return policy.update(_key(bits), keep(frame), frame, state)
 
 
-@lru_cache(maxsize=8)
-def decider(policy: Policy) -> Callable[[Array, Frame, State], tuple[Plan, State]]:
+Decide = Callable[[Array, Frame, State], tuple[Plan, State]]
+
+
+def decider(policy: Policy) -> Decide:
     """`decide` of one policy, compiled once for all runs of this process that follow it."""
     if policy.host:
         return partial(decide, policy)
+    try:
+        return _kept(policy)
+    except TypeError:
+        # What a user made may hold what has no hash.
+        return _compiled(policy)
+
+
+def _compiled(policy: Policy) -> Decide:
     # A policy's arithmetic is small: it is worth compiling fast, not running fast.
     return jax.jit(partial(decide, policy), compiler_options=QUICK)
+
+
+_kept = lru_cache(maxsize=8)(_compiled)
 
 
 def check_made(

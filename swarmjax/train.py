@@ -59,7 +59,7 @@ class LocalTrainer:
             choices: made by an earlier run, or None to try out what is fastest where that pays.
             wanted: what is kept of single steps and of weights; None for the usual.
             share: part of the swarm that will be kept here, of which memory is needed.
-            even: all who are granted steps get as many, as far as is known.
+            even: all who are granted steps get as many; `choices` know better.
             report: told in one line what was decided, as it happens.
         """
         self.recipe, self.task, self.seed, self._members = recipe, task, seed, members

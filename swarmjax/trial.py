@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -25,18 +25,14 @@ from swarmjax.placement import Layout
 from swarmjax.space import Choice, Space, choice, log_uniform, structure
 from swarmjax.types import Genome
 
-# Chunks worth trying, by platform and whether all train equally long: 1 walks through members one
-# by one. Among those from 8 on the result is the same to the last bit.
-CHUNKS = {("cpu", True): (1, 8, 32), ("cpu", False): (1, 2)}
-_ON_ACCELERATORS = (8, 64, 512)
-
 # Of a usual core: seconds to compile a program, operations per second, seconds of the least step.
 _COMPILE_SECONDS, _CORE_FLOPS, _STEP_SECONDS = 3.0, 4e10, 2e-4
 
 # Layouts are tried only where the training takes so many times as long as the trial.
 _REPAYS = 10
 
-_STEPS, _REPEATS = 20, 3
+# Members of a device that are tried at least, steps and repetitions.
+_TRIED, _STEPS, _REPEATS = 32, 20, 3
 
 _BEFORE = "tried before on this machine"
 
@@ -69,7 +65,7 @@ def choose_chunk(
     genome: Genome,
     seconds: float,
     costs: Costs,
-    even: bool,
+    chunks: Sequence[int],
 ) -> tuple[int, str]:
     """Members to vmap together for a container, and how that was decided.
 
@@ -80,14 +76,14 @@ def choose_chunk(
         genome: `[N]` genes, some of which the trial uses.
         seconds: training expected of this container.
         costs: of the machine.
-        even: all who are granted steps get as many; else a long chunk would wait for one of them.
+        chunks: what may be tried, from `placement.chunks`.
     """
     platform = layout.mesh.devices.flat[0].platform
     if platform == "cpu" and _scatters(engine.recipe):
         return 1, "an architecture of its own for few networks each: one by one"
-    chunks = CHUNKS.get((platform, even), _ON_ACCELERATORS)
-    kind = "chunk" if even else "short chunk"
-    name = f"{kind} {_fingerprint(engine, container, genome)}"
+    if len(chunks) == 1:
+        return chunks[0], "each for as long and as deep as it is"
+    name = f"chunk among {tuple(chunks)} {_fingerprint(engine, container, genome)}"
     if known := _known(name, chunks):
         return known, _BEFORE
     if seconds < _REPAYS * len(chunks) * costs.compile_seconds:
@@ -95,7 +91,8 @@ def choose_chunk(
             return 1, "convolutions: one by one"
         return layout.chunk, "too short a run to try other chunks"
     # Lanes of equally many members, whatever the chunk.
-    tried = {c: Layout(layout.mesh, c, max(chunks) // c) for c in chunks}
+    longest = max(*chunks, _TRIED)
+    tried = {c: Layout(layout.mesh, c, longest // c) for c in chunks}
     return _fastest(name, "chunk", tried, partial(_step_seconds, engine, container, genome))
 
 
@@ -123,7 +120,7 @@ def choose_devices(
     devices = list(layout.mesh.devices.flat)
     if len(devices) == 1 or devices[0].platform != "cpu":
         return len(devices), "all there are"
-    name = "devices " + _fingerprint(engine, container, genome)
+    name = f"devices for {layout.chunk} {_fingerprint(engine, container, genome)}"
     if known := _known(name, (1, len(devices))):
         return known, _BEFORE
     if seconds < _REPAYS * 2 * costs.compile_seconds:

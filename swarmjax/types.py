@@ -130,7 +130,7 @@ class Policy(NamedTuple):
             `units`, a model that knows them (`Family.sizes`).
         writes: fields of the Plan that a policy on the host may change; None: any. Of others it is
             found out by tracing them.
-        even: the steps it grants are the same for all who get any.
+        even: all who are granted steps get as many, give or take one.
     """
 
     init: Callable[[Frame], State]

@@ -37,7 +37,7 @@ def setup():
 @pytest.fixture(scope="module")
 def alone(setup):
     """Plans and Frames of one process, and what it holds in the end."""
-    trainer, frame = begin(setup, Choices())
+    trainer, frame = begin(setup, Choices(even=setup.even))
     plans, frames, state, shown = [], [frame], setup.policy.init(frame), []
     for round in range(1, ROUNDS + 1):
         plan, state = decide(setup.policy, policy_bits(3, round), frames[-1], state)
@@ -54,10 +54,10 @@ def islands_of(setup, count, **crew):
     experiment = setup.experiment
     settings = Settings(
         setup.recipe, setup.task, N, experiment.budget, experiment.seed, "auto",
-        Wanted(16, TRACED, ("Dense_0/*",)), 1.0,
+        Wanted(16, TRACED, ("Dense_0/*",)), 1.0, setup.even,
     )  # fmt: skip
     crew = InlineCrew(settings, **crew)
-    fleet = Archipelago(crew, settings, count, Choices())
+    fleet = Archipelago(crew, settings, count, Choices(even=setup.even))
     # Whom members go to depends on what is known, not on how busy this machine is.
     fleet._measure = lambda plan, frame: None
     return fleet, crew

@@ -168,3 +168,7 @@ def test_a_chunk_is_what_the_cache_holds():
 def test_a_chunk_is_short_where_it_would_wait_for_one_of_its_members(state, even, deep, chunk):
     assert placement.usual_chunk(state, "cpu", even, deep) == chunk
     assert placement.usual_chunk(state, "gpu", even, deep) == 64
+    # What is usual may be tried, too, and nothing that would wait longer.
+    assert chunk in (tried := placement.chunks("cpu", even, deep))
+    assert even or max(tried) == (1 if deep else 2)
+    assert 64 in placement.chunks("gpu", even, deep)

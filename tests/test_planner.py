@@ -25,11 +25,11 @@ def begin():
     x = np.random.default_rng(0).normal(size=(90, 4))
     task = sj.tasks.arrays(x, (x[:, 0] > 0).astype(int), batch=16)
 
-    def planner(choices=APART, even=True, space=SPACE):
+    def planner(choices=APART, space=SPACE):
         recipe = Recipe(space, mlp.mlp(space, 4, task.outputs), optimizers.for_space(space))
         key, deck = jax.random.key(0), partial(lanes.make_deck, task, 0, 0)
         engine, told = lanes.Engine(recipe, task, key, (task.train, task.valid), deck), []
-        return Planner(engine, N, 100 * N, "auto", choices, 1.0, even, told.append), told
+        return Planner(engine, N, 100 * N, "auto", choices, 1.0, True, told.append), told
 
     return planner
 
@@ -87,7 +87,7 @@ def test_a_program_that_fails_is_told_of_and_used_no_more(begin):
 )
 def test_few_train_together_where_some_train_longer_or_are_deeper(begin, even, depths, chunk):
     depth = sj.structure(*depths)
-    planner, _ = begin(even=even, space=sj.Space(**dict(SPACE.genes), depth=depth))
+    planner, _ = begin(APART._replace(even=even), space=sj.Space(**dict(SPACE.genes), depth=depth))
     genes = genome() | {"depth": np.zeros(N, np.int32)}
     planner.prepare(genes)
     container = next(iter(planner.containers.values()))
@@ -107,10 +107,11 @@ def test_fewer_devices_hold_data_and_members_if_that_was_chosen(begin):
     [
         {}, {"costs": {"speed": 1}, "chunks": {}}, {"costs": {}, "chunks": 3}, [1],
         *({"costs": {}, "chunks": {}, "devices": wrong} for wrong in (0, "2", True, 1.0)),
+        *({"costs": {}, "chunks": {}, "even": wrong} for wrong in (0, None, "yes")),
     ],
 )  # fmt: skip
 def test_damaged_choices_are_refused_in_a_line(damaged):
-    whole = Choices(chunks={"Box": 2}, devices=1)
+    whole = Choices(chunks={"Box": 2}, devices=1, even=False)
     # As the first versions wrote it.
     assert Choices.from_json({"costs": {}, "chunks": {}}) == Choices()
     assert Choices.from_json(whole.to_json()) == whole

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import flax.linen as nn
 import jax
@@ -328,10 +329,21 @@ def test_after_two_rounds_nothing_is_compiled(task, tmp_path):
 
 
 def test_a_second_run_in_a_process_compiles_nothing_that_the_first_did(task, tmp_path):
+    # A task of its own, of which nothing was compiled before.
+    own, counts = replace(task, name="own"), []
     for number in range(2):
         display = Counting()
-        sj.run(setting(task, tmp_path / str(number), policy="swarm"), display=display)
-    assert display.now == 0
+        goal = "accuracy=1, parameters<=1e5"
+        experiment = setting(own, tmp_path / str(number), policy="swarm", goal=goal)
+        sj.run(experiment, display=display)
+        counts.append(display.now)
+    assert counts[0] > 0 == counts[1]
+
+
+def test_a_policy_that_has_no_hash_is_followed_all_the_same(task, tmp_path):
+    even = sj.allocate.uniform()._replace(writes={"steps"})
+    result = sj.run(setting(task, tmp_path / "run", policy=even))
+    assert result.frame.remaining == 0
 
 
 class Net(nn.Module):

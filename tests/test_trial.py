@@ -19,6 +19,7 @@ ONE = placement.make_mesh(devices=jax.devices()[:1])
 LAYOUT = Layout(ONE, 8, 1)
 SPACE = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1))
 GENOME = SPACE.draw(0, 6)
+CHUNKS = placement.chunks("cpu", even=True, deep=False)
 COSTS = Costs(2.0, 1e9, 1e-4)
 LONG, SHORT = 1e6, 59.0
 
@@ -89,9 +90,9 @@ class Dense(nn.Module):
         return nn.Dense(3)(x.reshape(len(x), -1))
 
 
-def choose(engine, seconds, layout=LAYOUT, even=True):
+def choose(engine, seconds, layout=LAYOUT, chunks=CHUNKS):
     container = engine.recipe.family.contain(())
-    return trial.choose_chunk(engine, container, layout, GENOME, seconds, COSTS, even)
+    return trial.choose_chunk(engine, container, layout, GENOME, seconds, COSTS, chunks)
 
 
 def choose_devices(engine, seconds, devices=8):
@@ -264,12 +265,14 @@ def test_a_long_run_takes_the_fastest_and_remembers_it(cache, dense, timed):
     assert len(made) == 3
 
 
-def test_only_short_chunks_are_tried_where_some_train_longer_than_others(cache, dense, timed):
+def test_what_was_found_among_some_chunks_is_not_taken_among_others(cache, dense, timed):
     made = timed({1: 2e-6, 2: 1e-6, 8: 1e-7, 32: 1e-8})
-    assert choose(dense, LONG, even=False)[0] == 2 and made == [(1, 2), (2, 2)]
+    assert choose(dense, LONG, chunks=(1, 2))[0] == 2
+    # Enough members for a trial to tell something of.
+    assert made == [(1, 32), (2, 32)]
     assert choose(dense, LONG)[0] == 32 and len(made) == 5
-    # Neither is taken for the other.
-    assert choose(dense, SHORT, even=False)[0] == 2 and len(made) == 5
+    assert choose(dense, SHORT, chunks=(1, 2))[0] == 2 and len(made) == 5
+    assert choose(dense, LONG, chunks=(1,))[0] == 1 and len(made) == 5
 
 
 def test_a_trial_is_made_from_where_the_run_repays_it(cache, dense, timed):

@@ -127,6 +127,7 @@ def served(run):
     yield made["url"]
     made["loop"].add_callback(made["loop"].stop)
     thread.join(30)
+    assert not thread.is_alive()
 
 
 def wait(true):
