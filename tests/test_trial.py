@@ -249,7 +249,7 @@ def test_modules_of_several_sizes_run_one_by_one_since_chunks_would_not_fill(
     timed({1: 2.0, 8: 1.0, 32: 3.0})
     for seconds in (SHORT, LONG):
         found = trial.choose_chunk(
-            engine, container, LAYOUT, space.draw(0, 6), seconds, COSTS, True
+            engine, container, LAYOUT, space.draw(0, 6), seconds, COSTS, CHUNKS
         )
         assert found[0] == chunk
 
