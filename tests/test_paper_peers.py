@@ -106,10 +106,9 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     time.sleep(60)
     """
     start = time.perf_counter()
-    done = tried(tmp_path, text, limit=2.0)
+    done = tried(tmp_path, text, limit=5.0)
     assert not done.finished
-    assert 2.0 <= done.seconds < 4.0
-    assert time.perf_counter() - start < 15.0
+    assert 5.0 <= done.seconds <= time.perf_counter() - start < 40.0
     assert not psutil.pid_exists(done.lines[0].member_steps)
 
 

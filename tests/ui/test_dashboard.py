@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import swarmjax.space as sp
 from paper import viz_runs
 from paper.browsing import Server, Visit
+from swarmjax import stored
 
 HOSTILE = "<img src=x onerror=window.broken=1>"
 
@@ -169,10 +172,18 @@ def test_state_follows_and_hostile_names_are_shown_as_text(page):
     assert page.page.evaluate("() => window.broken") is None
 
 
-def test_real_swarm_is_followed_to_its_end(browser, real):
-    server = Server(real, real.parent / "server.log")
-    page = Visit(browser, server.url)
+def test_real_swarm_is_followed_to_its_end(browser, real, trainer, serve):
+    # The trainer is held while it compiles, or it might be done with that before the page opens.
+    reader = stored.open_run(real)
+    while not any("compiling a program" in event.text for event in reader.events()):
+        assert trainer.poll() is None
+        time.sleep(0.02)
+    trainer.send_signal(signal.SIGSTOP)
+    assert reader.rounds() == []
+    reader.close()
+    page = Visit(browser, serve(real).url)
     page.wait("it compiles", lambda: "compiling a program" in page.text("li"))
+    trainer.send_signal(signal.SIGCONT)
     before = page.drawn(seconds=90)
     assert page.text(".chip") == "Running"
     page.changed(before)
@@ -182,7 +193,6 @@ def test_real_swarm_is_followed_to_its_end(browser, real):
     page.changed(before)
     assert page.selected() == 1
     page.close()
-    server.stop()
 
 
 def _fills_the_window(page: Visit) -> None:
