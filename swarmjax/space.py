@@ -257,7 +257,10 @@ def _value(gene: Gene, raw: Any) -> Option:
 
 def _number(gene: Gene, raw: Array) -> jax.Array:
     if isinstance(gene, Choice) and not any(isinstance(o, str) for o in gene.options):
-        return jnp.asarray(np.asarray(gene.options))[raw]
+        options = np.asarray(gene.options)
+        # What is known already is looked up without a program, which would have to be compiled.
+        known = isinstance(raw, np.ndarray | np.generic)
+        return jnp.asarray(options[raw]) if known else jnp.asarray(options)[raw]
     return jnp.asarray(raw)
 
 
