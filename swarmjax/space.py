@@ -258,9 +258,10 @@ def _value(gene: Gene, raw: Any) -> Option:
 def _number(gene: Gene, raw: Array) -> jax.Array:
     if isinstance(gene, Choice) and not any(isinstance(o, str) for o in gene.options):
         options = np.asarray(gene.options)
-        # What is known already is looked up without a program, which would have to be compiled.
-        known = isinstance(raw, np.ndarray | np.generic)
-        return jnp.asarray(options[raw]) if known else jnp.asarray(options)[raw]
+        if isinstance(raw, np.ndarray | np.generic):
+            # Known already: looked up without a program, which would have to be compiled.
+            return jnp.asarray(options.astype(jax.dtypes.canonicalize_dtype(options.dtype))[raw])
+        return jnp.asarray(options)[raw]
     return jnp.asarray(raw)
 
 
