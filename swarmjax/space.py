@@ -259,7 +259,7 @@ def _number(gene: Gene, raw: Array) -> jax.Array:
     if isinstance(gene, Choice) and not any(isinstance(o, str) for o in gene.options):
         options = np.asarray(gene.options)
         if isinstance(raw, np.ndarray | np.generic):
-            # Known already: looked up without a program, which would have to be compiled.
+            # Known already: the lookup is no program, which would have to be compiled.
             return jnp.asarray(options.astype(jax.dtypes.canonicalize_dtype(options.dtype))[raw])
         return jnp.asarray(options)[raw]
     return jnp.asarray(raw)
