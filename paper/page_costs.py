@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ import psutil
 from paper import viz_runs
 from paper.browsing import ROOT, Server, Visit, chromium
 from paper.measure import Row, at_most, median, need
+from swarmjax import stored
 
 SIZES = {"width": 1440, "height": 900}
 TRAINED = ("digits", "--members", "32", "--budget", "40000")
+# The same, as good as without end.
+ENDLESS = (*TRAINED[:-1], "1000000000")
 
 
 def cycles() -> Row:
@@ -26,8 +32,12 @@ def cycles() -> Row:
 
 
 def training() -> Row:
-    """Time of a whole training with the dashboard open over that without."""
-    return Row(lambda quick: {"training beside a page, times": at_most(1.05)}, _measure_training)
+    """What a training loses by an open dashboard, once both run, and with the start of that."""
+    bars = {
+        "steps per second without over beside an open page": at_most(1.05),
+        "training beside a page, times": at_most(1.05),
+    }
+    return Row(lambda quick: bars, _measure_training)
 
 
 def _measure_memory(quick: bool) -> tuple[dict[str, float], Any]:
@@ -66,10 +76,56 @@ def _measure_training(quick: bool) -> tuple[dict[str, float], Any]:
             for number in range(repeats):
                 closed.append(_trained(Path(folder) / f"closed{number}", None))
                 opened.append(_trained(Path(folder) / f"open{number}", context))
-    return (
-        {"training beside a page, times": median(opened) / median(closed)},
-        {"closed": closed, "open": opened},
-    )
+            alone, beside = _paces(
+                Path(folder) / "endless", context, repeats, 5.0 if quick else 20.0
+            )
+    figures = {
+        "steps per second without over beside an open page": median(alone) / median(beside),
+        "training beside a page, times": median(opened) / median(closed),
+    }
+    told = {"steps per second alone": alone, "steps per second beside": beside}
+    return figures, {"closed": closed, "open": opened, **told}
+
+
+def _paces(
+    directory: Path, context: Any, repeats: int, seconds: float
+) -> tuple[list[float], list[float]]:
+    """Member-steps per second of one training, in turn without and with a dashboard and a page."""
+    command = [sys.executable, "-m", "swarmjax", "run", *ENDLESS, "--directory", str(directory)]
+    log = directory.with_suffix(".log")
+    with log.open("w") as sink, subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=sink) as it:
+        try:
+            while not any(directory.glob("frames/r*")):
+                assert it.poll() is None, log.read_text()
+                time.sleep(0.1)
+            alone, beside = [], []
+            for _ in range(repeats):
+                alone.append(_pace(directory, lambda: time.sleep(0.05), seconds))
+                server = Server(directory, directory.with_suffix(".server"))
+                visit = Visit(context, server.url)
+                visit.drawn(120)
+                wait = partial(visit.page.wait_for_timeout, 50)
+                beside.append(_pace(directory, wait, seconds))
+                visit.page.close()
+                server.end()
+            return alone, beside
+        finally:
+            it.kill()
+
+
+def _pace(directory: Path, wait: Callable[[], object], seconds: float) -> float:
+    """Member-steps per second of a run, from one round to the last within about `seconds`."""
+    with contextlib.closing(stored.open_run(directory)) as reader:
+        times, steps = [], []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            done = reader.status().done
+            if not steps or done > steps[-1]:
+                times.append(time.monotonic())
+                steps.append(done)
+            wait()
+    # The first was seen too late by an unknown part of a round.
+    return (steps[-1] - steps[1]) / (times[-1] - times[1])
 
 
 def _trained(directory: Path, context: Any) -> float:

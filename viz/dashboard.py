@@ -10,15 +10,13 @@ from urllib.parse import parse_qsl, urlencode
 import panel as pn
 import panel_material_ui as pmui
 
-from viz import access, theme, words
+from viz import access, pacing, theme, words
 from viz.controls import Controls
 from viz.others import Others
 from viz.selection import Selection
 from viz.source import Feed, Snapshot
 from viz.views import Views
 
-# Between two drawings a page rests so many times as long as the first of them took.
-REST = 1.0
 # More parts than any page puts into its address.
 MAX_ASKED = 200
 SCROLL = {"overflow-y": "auto", "padding": "4px 12px 12px", "box-sizing": "border-box"}
@@ -84,7 +82,7 @@ class Dashboard:
         if begun >= self.rests_until:
             self.tick()
             ended = time.monotonic()
-            self.rests_until = ended + REST * (ended - begun)
+            self.rests_until = ended + pacing.rest(ended - begun, self.feed.snapshot.beside)
 
     def tick(self) -> None:
         """Shows what the feed has learnt since the last call; what fails is told and logged."""

@@ -19,6 +19,7 @@ from swarmjax.ledger import STEERABLE, Entry
 from swarmjax.store import Status
 from swarmjax.stored import Reader, open_run
 from swarmjax.types import InputError
+from viz import pacing
 from viz.history import Columns, History, Migration
 from viz.made import Made
 from viz.reading import Stored, Windows
@@ -48,6 +49,7 @@ class Snapshot(NamedTuple):
         directives: the latest things that were asked of the run, at most `MAX_ASKED`.
         islands: what each island did in the latest round, see `swarmjax.telemetry`; None without.
         layers: of every architecture so far, see `swarmjax.telemetry`; None where none is told of.
+        beside: the trainer needs the cores of this machine, which pages should leave to it.
     """
 
     version: int
@@ -60,6 +62,7 @@ class Snapshot(NamedTuple):
     directives: tuple[Entry, ...] = ()
     islands: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
+    beside: bool = False
 
 
 class Feed:
@@ -111,7 +114,7 @@ class Feed:
         return Windows(self._reader) if self.config.get("window") else None
 
     def start(self, interval: float = 0.5) -> None:
-        """Polls every `interval` seconds in a thread, until `close`."""
+        """Polls every `interval` seconds in a thread, less often beside a trainer, until `close`."""
         threading.Thread(target=self._follow, args=(interval,), daemon=True, name="feed").start()
 
     def close(self) -> None:
@@ -132,14 +135,19 @@ class Feed:
             self.snapshot = fresh._replace(version=old.version + 1)
 
     def _follow(self, interval: float) -> None:
-        while not self._stop.wait(interval):
+        pause = interval
+        while not self._stop.wait(pause):
+            begun = time.monotonic()
             self.poll()
+            pause = max(interval, pacing.rest(time.monotonic() - begun, self.snapshot.beside))
 
     def _look(self, old: Snapshot) -> Snapshot:
         status = _status(self._reader)
         history = self._extend(old.history)
         derived, islands, layers = old.derived, old.islands, old.layers
+        beside = old.beside
         if history is not None and history is not old.history:
+            beside = pacing.needed(self._reader, int(history.rounds[-1]))
             derived = self._derive(history, derived)
             islands = _islands(self._reader, int(history.rounds[-1]))
             layers = _layers(self._reader, layers)
@@ -154,8 +162,9 @@ class Feed:
             events = (*events, *fresh)[-MAX_EVENTS:]
         asked = tuple(self._reader.directives(MAX_ASKED))
         return Snapshot(
-            old.version, history, status, state, note, derived, events, asked, islands, layers
-        )
+            old.version, history, status, state, note, derived, events, asked, islands, layers,
+            beside and state == "running",
+        )  # fmt: skip
 
     def _extend(self, history: History | None) -> History | None:
         """The history with the stored rounds that it lacks; itself when there are none."""
