@@ -12,7 +12,7 @@ from viz import pacing, source
 
 @pytest.mark.parametrize(
     ("seconds", "beside", "rests"),
-    [(0.2, False, 0.2), (60.0, False, 60.0), (0.2, True, 2.4), (60.0, True, 5.0)],
+    [(0.2, False, 0.2), (60.0, False, 60.0), (0.2, True, 4.0), (60.0, True, 5.0)],
 )
 def test_a_page_rests_longer_beside_a_training_but_never_for_long(seconds, beside, rests):
     assert pacing.rest(seconds, beside) == pytest.approx(rests)

@@ -13,7 +13,7 @@ from swarmjax.types import InputError
 REST = 1.0
 # Beside a training as well, but no longer than so many seconds: the browser works on the same
 # cores as the trainer, and for about twice as long as this process.
-BESIDE, LONGEST = 12.0, 5.0
+BESIDE, LONGEST = 20.0, 5.0
 
 # A training needs the machine if it used such a share of its cores while so many percent of them
 # were busy; in a round in which pages take their part, it uses less than it would.

@@ -114,7 +114,7 @@ class Feed:
         return Windows(self._reader) if self.config.get("window") else None
 
     def start(self, interval: float = 0.5) -> None:
-        """Polls every `interval` seconds in a thread, less often beside a trainer, until `close`."""
+        """Polls in a thread, every `interval` seconds unless a training needs the machine."""
         threading.Thread(target=self._follow, args=(interval,), daemon=True, name="feed").start()
 
     def close(self) -> None:
