@@ -2,10 +2,11 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
 
-from paper import bench_dashboard, page_asked, page_live
+from paper import bench_dashboard, page_asked, page_costs, page_live
 from swarmjax import steering
 
 
@@ -24,9 +25,23 @@ def test_a_round_that_was_jumped_over_is_one_refresh_less():
 
 def test_every_row_has_its_bars_quick_or_not():
     bars = [bar for row in bench_dashboard.ROWS.values() for bar in row.targets(False)]
-    assert len(set(bars)) == len(bars) == 11
+    assert len(set(bars)) == len(bars) == 12
     for row in bench_dashboard.ROWS.values():
         assert row.targets(True) == row.targets(False)
+
+
+def test_a_pace_is_that_between_the_first_and_the_last_round_seen_to_end(monkeypatch):
+    clock = [0.0]
+
+    def tick():
+        clock[0] += 1.0
+
+    # A round of 100 steps ends every other second; the first count may be of any age.
+    reader = SimpleNamespace(status=lambda: SimpleNamespace(done=100 * int((clock[0] + 1) // 2)))
+    reader.close = lambda: None
+    monkeypatch.setattr(page_costs.stored, "open_run", lambda directory: reader)
+    monkeypatch.setattr(page_costs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    assert page_costs._pace(None, tick, 12.0) == 50.0
 
 
 def test_random_directives_are_of_every_kind_for_networks_there_and_not():
