@@ -2,7 +2,8 @@
 
 Each process trains one network after the other to its end, by a jitted scan of exactly its own
 depth, width, activation and optimizer, its rates traced. Networks of one program go to the same
-process, so that it is compiled once. FILE holds the experiment.
+process, so that it is compiled once, unless there are fewer programs than processes. FILE holds the
+experiment.
 """
 
 from __future__ import annotations
@@ -57,12 +58,18 @@ def work(experiment: Experiment, number: int) -> None:
 
     train, valid = (jax.device_put(protocol.split(experiment.data, n)) for n in ("train", "valid"))
     worker = Worker(experiment, Share(), (train, valid), program)
-    groups = peer_jax.grouped(peer_jax.members(experiment), tuple(_SHAPE))
+    groups = shared(peer_jax.grouped(peer_jax.members(experiment), tuple(_SHAPE)), experiment.cores)
     mine = [member for together in groups[number :: experiment.cores] for member in together]
     for search in worker.share.searches():
         best = -1.0
         for member in mine:
             best = train_one(worker, member, search, best)
+
+
+def shared(groups: list[list[Any]], processes: int) -> list[list[Any]]:
+    """The groups, or parts of them if there are too few for all processes to have work."""
+    parts = -(-processes // len(groups))
+    return [group[part::parts] for group in groups for part in range(parts)]
 
 
 # Genes that make a program, with what they are where the space lacks them.

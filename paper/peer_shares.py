@@ -54,11 +54,15 @@ def gather(commands: Sequence[Sequence[str]], experiment: Experiment) -> None:
         # Each says that it is ready, and no more until it is told to begin.
         for _ in shares:
             _next(heard)
+        working = 0
         for _ in range(experiment.searches):
+            # What ended the search before would count as having ended this one.
+            while working:
+                working -= "done" in _next(heard)
             report.begin()
             for share in shares:
                 print(file=share.stdin, flush=True)
-            _search(report, heard, len(shares))
+            working = _search(report, heard, len(shares))
             report.end()
     finally:
         for share in shares:
@@ -67,13 +71,15 @@ def gather(commands: Sequence[Sequence[str]], experiment: Experiment) -> None:
             share.wait()
 
 
-def _search(report: Report, heard: queue.Queue[Any], working: int) -> None:
+def _search(report: Report, heard: queue.Queue[Any], working: int) -> int:
+    """One search; how many processes have not said yet that they are done."""
     while working and not report.spent:
         line = _next(heard)
         if "done" in line:
             working -= 1
         else:
             report.tell(line["steps"], line["valid"], line["network"])
+    return working
 
 
 def _next(heard: queue.Queue[Any]) -> dict[str, Any]:
