@@ -206,7 +206,7 @@ def prepare(what: str, members: int) -> Callable[[], Any]:
 
 def _dealt(frame: Any, plan: Any) -> Callable[[], Any]:
     from paper.searches import case
-    from swarmjax import population
+    from swarmjax import descent
     from swarmjax.experiment import check
 
     some = case("digits-noisy")
@@ -215,8 +215,8 @@ def _dealt(frame: Any, plan: Any) -> Callable[[], Any]:
     pace[3] *= 2
 
     def go() -> dict[str, int]:
-        line = population.descent(recipe, frame.genome, plan)
-        born = population.numbered(np.asarray(frame.birth), MILLION, line.newborn)
+        line = descent.descent(recipe, frame.genome, plan)
+        born = descent.numbered(np.asarray(frame.birth), MILLION, line.newborn)
         work = dealing.work_of(plan, frame)
         after = dealing.deal(owner, work, pace, np.zeros(MILLION), np.ones(64, bool))
         order = dealing.order_for(0, after, plan, line, frame, born)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from swarmjax import anomaly, capacity, curves, dealing, moving, population, telemetry
+from swarmjax import anomaly, capacity, curves, dealing, descent, moving, telemetry
 from swarmjax.convoy import Convoy
 from swarmjax.frames import flags_of, frame_after
 from swarmjax.island import Harvest, Prepared, Settings
@@ -23,6 +23,7 @@ from swarmjax.members import Member, Network
 from swarmjax.naming import Named
 from swarmjax.planner import Choices
 from swarmjax.rescue import ProgramError
+from swarmjax.swarm import empty_swarm
 from swarmjax.types import Frame, Genome, Plan
 
 # Weight of the last round in the measured speed of an island.
@@ -58,7 +59,7 @@ class Archipelago:
         self.convoy = Convoy(crew, settings.recipe, settings.members, self.say)
         self.convoy.owner = dealing.blocks(settings.members, islands)
         self._pace, self._seen = np.zeros(0), np.zeros(0, np.int64)
-        self._books = population.empty_swarm(settings.members)
+        self._books = empty_swarm(settings.members)
         self.harvests: dict[int, Harvest] = {}
         self._steps = np.zeros(settings.members, np.int32)
         self.flags, self.measured = anomaly.silent(settings.members), {}
@@ -125,8 +126,8 @@ class Archipelago:
         self._free = False
         self._welcome()
         frame = frame._replace(birth=self._books.birth)
-        line = population.descent(self.recipe, frame.genome, plan)
-        born = population.numbered(self._books.birth, self._books.births, line.newborn)
+        line = descent.descent(self.recipe, frame.genome, plan)
+        born = descent.numbered(self._books.birth, self._books.births, line.newborn)
         entry = Entry(plan, frame, line, born, self.convoy.owner, self._dealt(plan, frame), {})
         state = State(int(frame.round) + 1, plan.genome, born)
         self.harvests = self.convoy.train(entry, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from swarmjax import lanes, placement, resources, stacks, training
 from swarmjax.cohorts import place
-from swarmjax.members import Member, Recipe, new_member
+from swarmjax.members import Member, Recipe, shapes
 from swarmjax.models import Architecture, architectures
 from swarmjax.tasks import Data, Task
 from swarmjax.types import Genome, InputError
@@ -52,22 +52,19 @@ class Room(NamedTuple):
 
 
 def reckon(
-    recipe: Recipe, task: Task, genome: Genome, counts: Mapping[Any, int], mesh: Mesh
+    recipe: Recipe, task: Task, counts: Mapping[Any, int], mesh: Mesh
 ) -> Callable[[int], Need]:
     """What a swarm needs, as a function of its members.
 
     Args:
         recipe: what all members share.
         task: its data.
-        genome: `[N]` genes; any one member's stands for all.
         counts: container -> members, whose proportions are kept.
         mesh: the devices.
     """
-    genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    held = {kind: shapes(recipe, kind, genes) for kind in counts}
-    sizes = {kind: _bytes(member) for kind, member in held.items()}
+    sizes = {kind: _bytes(shapes(recipe, kind)) for kind in counts}
     largest = max(sizes, key=sizes.__getitem__)
-    active = _activations(recipe, task, largest, genes, held[largest])
+    active = _activations(recipe, task, largest)
     data, total = mesh.size * _bytes((task.train, task.valid)), sum(counts.values())
 
     def need(members: int) -> Need:
@@ -82,10 +79,9 @@ def reckon(
     return need
 
 
-def trained_bytes(recipe: Recipe, container: Any, genome: Genome) -> int:
+def trained_bytes(recipe: Recipe, container: Any) -> int:
     """Bytes that a step of one member changes: its state, and once more its weights' gradient."""
-    genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    member = shapes(recipe, container, genes)
+    member = shapes(recipe, container)
     return _bytes(member) + _bytes(member.variables["params"])
 
 
@@ -150,12 +146,6 @@ def _compared(need: Need, room: Room, host: bool) -> str:
     )
 
 
-def shapes(recipe: Recipe, container: Any, genes: Genome) -> Member:
-    """Shapes and types of what one member of `container` holds."""
-    make = partial(new_member, recipe, container)
-    return jax.eval_shape(make, jax.random.key(0), np.zeros((), np.int32), genes)
-
-
 def blank(
     recipe: Recipe, containers: Mapping[Architecture, Any], genes: Genome
 ) -> tuple[Any, Member]:
@@ -163,11 +153,13 @@ def blank(
     one = {name: np.asarray(value)[None] for name, value in genes.items()}
     ((architecture,), _) = architectures(recipe.space, one)
     container = place(recipe.family, containers, architecture)
-    return container, shapes(recipe, container, genes)
+    return container, shapes(recipe, container)
 
 
-def _activations(recipe: Recipe, task: Task, container, genes, member: Member) -> int:
+@lru_cache(maxsize=64)
+def _activations(recipe: Recipe, task: Task, container: Any) -> int:
     """Bytes that training or evaluating one member takes besides its state, as if unfused."""
+    genes, member = recipe.space.blank(), shapes(recipe, container)
     x, y = (jax.ShapeDtypeStruct((task.batch, *a.shape[1:]), a.dtype) for a in task.train)
     batch: Any = Data(x, y)  # pyright: ignore[reportArgumentType]
     step = partial(training.step, recipe, task, container, None)

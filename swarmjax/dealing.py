@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swarmjax.population import Descent
+from swarmjax.descent import Descent
 from swarmjax.types import Frame, Genome, Plan
 
 # Seconds that moving a byte takes, and a message; a network is moved only where that pays.
@@ -138,7 +138,7 @@ def order_for(
         island: its number.
         owner: `[N]` who trains each member in this round.
         plan: of the whole swarm.
-        line: from `population.descent`.
+        line: from `descent.descent`.
         frame: before the round.
         born: `[N]` birth numbers afterwards.
     """

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,7 +182,13 @@ def _task(given: Task | str) -> Task:
         raise InputError(f"task must be a Task or a name, got {type(given).__name__}; see sj.tasks")
     if given not in TASKS:
         raise InputError(f"task {given!r} is unknown; built-in tasks are {', '.join(TASKS)}")
-    return TASKS[given]()
+    return _bundled(given)
+
+
+@cache
+def _bundled(name: str) -> Task:
+    """One task for all runs of a process: programs that are compiled for it serve them all."""
+    return TASKS[name]()
 
 
 def _space(experiment: Experiment, model: Callable[..., Any] | str) -> Space:

@@ -14,8 +14,8 @@ from swarmjax.anomaly import Flags, Measured
 from swarmjax.lanes import Report
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
-from swarmjax.population import Swarm
 from swarmjax.space import Choice
+from swarmjax.swarm import Swarm
 from swarmjax.tasks import Task
 from swarmjax.training import measures, probed
 from swarmjax.types import Array, Frame, Genome, Plan

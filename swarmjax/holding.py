@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from swarmjax import capacity, stacks
+from swarmjax import stacks
 from swarmjax.cohorts import place
 from swarmjax.errors import InputError
-from swarmjax.members import Member, Recipe
+from swarmjax.members import Member, Recipe, shapes
 from swarmjax.models import Architecture, architectures
 from swarmjax.naming import Named, digest, named, rebuilt
-from swarmjax.population import Store, Swarm
+from swarmjax.swarm import Store, Swarm
 from swarmjax.types import Genome
 
 _FIELDS = ("kind", "row", "birth", "lineage", "step")
@@ -63,8 +63,7 @@ def swarm_of(
     for new, kind in enumerate(np.unique(held["kind"])):
         slots = np.flatnonzero(held["kind"] == kind)
         (box,) = {boxes[i] for i in index[slots]}
-        genes: Genome = {name: np.asarray(values)[slots[0]] for name, values in genome.items()}
-        members = _members(recipe, box, genes, arrays, f"member{kind}", len(slots))
+        members = _members(recipe, box, arrays, f"member{kind}", len(slots))
         cohorts[box] = stacks.stack_of(members, held["row"][slots], store.mesh, store.host)
         kinds[slots] = new
     births = int(arrays["swarm.births"])
@@ -85,8 +84,8 @@ def digests(arrays: Named) -> np.ndarray:
     return made
 
 
-def _members(recipe: Recipe, box: Any, genes: Genome, arrays, prefix: str, count: int) -> Member:
-    like = capacity.shapes(recipe, box, genes)
+def _members(recipe: Recipe, box: Any, arrays, prefix: str, count: int) -> Member:
+    like = shapes(recipe, box)
     mine = {name: leaf for name, leaf in arrays.items() if name.startswith(f"{prefix}.")}
     members = rebuilt(like, mine, prefix)
     for leaf, one in zip(jax.tree.leaves(members), jax.tree.leaves(like), strict=True):

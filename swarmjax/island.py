@@ -22,7 +22,7 @@ from swarmjax.members import Recipe
 from swarmjax.models import Architecture
 from swarmjax.moving import Crate
 from swarmjax.planner import Choices
-from swarmjax.population import empty_swarm
+from swarmjax.swarm import empty_swarm
 from swarmjax.tasks import Task
 from swarmjax.train import LocalTrainer
 from swarmjax.types import Genome

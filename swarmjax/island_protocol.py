@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from swarmjax.population import Descent
+from swarmjax.descent import Descent
 from swarmjax.types import Frame, Genome, Plan
 
 

@@ -24,8 +24,7 @@ from swarmjax.anomaly import Detector
 from swarmjax.data import Data
 from swarmjax.members import Member, Recipe, new_members
 from swarmjax.placement import Layout
-from swarmjax.population import Swarm
-from swarmjax.space import Choice
+from swarmjax.swarm import Swarm
 from swarmjax.tasks import Task
 from swarmjax.training import evaluate, measures, probed, step
 from swarmjax.types import Array, Genome, Key
@@ -166,10 +165,7 @@ def compile_lane(engine: Engine, layout: Layout, container: Any) -> None:
     """Compiles the program of a container before its members exist."""
     mesh, recipe = layout.mesh, engine.recipe
     numbers = np.zeros((layout.groups, layout.chunk * layout.chunks), np.int32)
-    genes: Genome = {
-        name: numbers if isinstance(gene, Choice) else numbers.astype(np.float32)
-        for name, gene in recipe.space.genes
-    }
+    genes = recipe.space.blank(*numbers.shape)
     spread = NamedSharding(mesh, P("member"))
     members = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spread),

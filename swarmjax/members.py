@@ -7,11 +7,12 @@ first axis is spread over the groups of devices.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -72,6 +73,13 @@ def new_member(recipe: Recipe, container: Any, key: Key, birth: Array, genome: G
     variables = recipe.family.init(jax.random.fold_in(key, birth), container, numbers)
     state = recipe.optimizer(numbers).init(variables["params"])
     return Member(variables, state, jnp.zeros((), jnp.int32))
+
+
+@lru_cache(maxsize=1024)
+def shapes(recipe: Recipe, container: Any) -> Member:
+    """Shapes and types of what one member of `container` holds."""
+    make = partial(new_member, recipe, container)
+    return jax.eval_shape(make, jax.random.key(0), np.zeros((), np.int32), recipe.space.blank())
 
 
 # Run once in a network's life: worth compiling fast, not running fast.

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import anomaly, capacity, stacks
+from swarmjax import anomaly, stacks
 from swarmjax.anomaly import Detector
 from swarmjax.cohorts import place
 from swarmjax.errors import InputError
-from swarmjax.members import Member, Recipe
+from swarmjax.members import Member, Recipe, shapes
 from swarmjax.models import Architecture, architectures
 from swarmjax.naming import Named, named, rebuilt
-from swarmjax.population import Store, Swarm, settled
+from swarmjax.population import settled
+from swarmjax.swarm import Store, Swarm
 from swarmjax.types import Genome
 
 # Members of at least so many bytes are moved one at a time, so that none is moved for nothing.
@@ -211,8 +212,7 @@ def crates_of(
         everyone = np.flatnonzero(kinds == kind)
         mine = slots[kinds[slots] == kind]
         box = place(recipe.family, containers, found[index[mine[0]]])
-        genes: Genome = {name: np.asarray(values)[mine[0]] for name, values in genome.items()}
-        like = capacity.shapes(recipe, box, genes)
+        like = shapes(recipe, box)
         prefix = f"member{kind}"
         own = {n: leaf for n, leaf in arrays.items() if n.startswith(f"{prefix}.")}
         at = np.searchsorted(everyone, mine)

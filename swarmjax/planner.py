@@ -20,8 +20,8 @@ from swarmjax.cohorts import Cohorts, Costs, Load, depends_on_machine, plan_coho
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.placement import Layout
-from swarmjax.population import Store
 from swarmjax.space import Choice
+from swarmjax.swarm import Store
 from swarmjax.types import Genome, InputError
 
 
@@ -120,11 +120,11 @@ class Planner:
 
         try:
             largest = reduce(larger, map(family.contain, found))
-            self._reckon(genome, {largest: self._members})
+            self._reckon({largest: self._members})
         except InputError:
             # Too pessimistic, perhaps: everyone as large as the largest.
             _, _, sizes = self._plan_cohorts(genome)
-            self._reckon(genome, sizes)
+            self._reckon(sizes)
 
     def prepare(self, genome: Genome) -> None:
         """Decides which programs there will be and where members are kept; begins to compile.
@@ -138,7 +138,7 @@ class Planner:
         self.containers, self._seconds = cohorts.containers, cohorts.training
         self._largest = math.ceil(self._share * max(sizes.values()))
         devices = self._choose_devices(genome)
-        need, host = self._reckon(genome, sizes)
+        need, host = self._reckon(sizes)
         layout = placement.make_layout(self._largest, self.mesh)
         self.store = self.store._replace(lane=layout.chunk * layout.chunks, host=host)
         self.report(decisions.programs_line(found, len(sizes), cohorts, self.choices.costs))
@@ -158,7 +158,7 @@ class Planner:
                 mesh = placement.make_mesh(share, list(self.mesh.devices.flat))
                 layout, why = placement.make_layout(self._largest, mesh, chunk=1), ""
             else:
-                layout = self._usual_layout(container, genome)
+                layout = self._usual_layout(container)
                 chunk, why = self._chunk(container, layout, genome)
                 layout = placement.make_layout(self._largest, self.mesh, chunk)
             self._layouts[container, share] = layout
@@ -190,7 +190,7 @@ class Planner:
         everyone, why = jax.local_devices(), ""
         if self.free and self.choices.devices is None:
             container = max(self._seconds, key=self._seconds.__getitem__)
-            layout = self._usual_layout(container, genome)
+            layout = self._usual_layout(container)
             count, why = trial.choose_devices(
                 self.engine, container, layout, genome, self._seconds[container],
                 self.choices.costs,
@@ -204,8 +204,8 @@ class Planner:
             self.store = self.store._replace(mesh=self.mesh)
         return count, len(everyone), everyone[0].platform, why
 
-    def _usual_layout(self, container: Any, genome: Genome) -> Layout:
-        state = capacity.trained_bytes(self.engine.recipe, container, genome)
+    def _usual_layout(self, container: Any) -> Layout:
+        state = capacity.trained_bytes(self.engine.recipe, container)
         platform = self.mesh.devices.flat[0].platform
         deep = _varies_in_depth(self.engine.recipe)
         usual = placement.usual_chunk(state, platform, self.choices.even, deep)
@@ -239,10 +239,10 @@ class Planner:
             sizes[cohorts.containers[architecture]] += int(load.members)
         return len(found), cohorts, sizes
 
-    def _reckon(self, genome: Genome, sizes: Mapping[Any, int]):
+    def _reckon(self, sizes: Mapping[Any, int]):
         """The memory needed, and whether the host keeps members."""
         recipe, task = self.engine.recipe, self.engine.task
-        need = capacity.reckon(recipe, task, genome, sizes, self.mesh)
+        need = capacity.reckon(recipe, task, sizes, self.mesh)
         members = math.ceil(self._share * self._members)
         host = capacity.choose_storage(need, members, self._storage, jax.local_devices())
         return need(members), host

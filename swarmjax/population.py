@@ -1,4 +1,4 @@
-"""The swarm's weights: where they live, and `apply_plan`, the only place where they move.
+"""`apply_plan`, the only place where the weights of a swarm move.
 
 Members of one container are kept in one cohort, a stack (see `stacks`) that may have free rows.
 """
@@ -10,112 +10,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.sharding import Mesh
 
-from swarmjax import stacks
-from swarmjax.cohorts import place
-from swarmjax.crossover import OF_TWO, OF_UNITS, OPERATORS
+from swarmjax import descent, stacks
+from swarmjax.descent import Change
 from swarmjax.members import Member, Recipe, cross_members, new_members, resize_members
-from swarmjax.models import Architecture, architectures
-from swarmjax.policy import PlanError
+from swarmjax.models import Architecture
+from swarmjax.swarm import Store, Swarm
 from swarmjax.types import Genome, Key, Plan
 
 # Several cohorts may work at once: `each` is `map`, or the `map` of a thread pool.
 Each = Callable[..., Iterable[Any]]
-
-
-class Swarm(NamedTuple):
-    """All members, on the host except for the cohorts.
-
-    Attributes:
-        cohorts: container -> stack of its members.
-        containers: all containers met so far.
-        kind: `[N]` index into them of each slot, -1 before the first plan.
-        row: `[N]` row of each slot in its cohort.
-        birth: `[N]` as in `Frame`.
-        lineage: `[N]` as in `Frame`.
-        step: `[N]` as `total_steps` in `Frame`.
-        births: networks born so far.
-    """
-
-    cohorts: dict[Any, Member]
-    containers: tuple[Any, ...]
-    kind: np.ndarray
-    row: np.ndarray
-    birth: np.ndarray
-    lineage: np.ndarray
-    step: np.ndarray
-    births: int
-
-    def place(self, slot: int) -> tuple[Any, int]:
-        """Container and row of a slot."""
-        return self.containers[self.kind[slot]], int(self.row[slot])
-
-
-class Change(NamedTuple):
-    """What a Plan means for every slot, worked out on the host.
-
-    Attributes:
-        parent: `[N]` slot it starts from; itself where fresh.
-        mate: `[N]` slot of its second parent; its parent where there is none.
-        operator: `[N]` how they combine; 0 where nothing is to be done, or where fresh.
-        containers: the swarm's, and those that join them.
-        kind: `[N]` index of the container it will live in.
-        architecture: `[N]` number of its architecture in this Plan.
-        fresh: `[N]` bool, new weights.
-        same: `[N]` bool, its architecture and weights are its parent's.
-        newborn: `[N]` bool, a new network: fresh, or a child.
-        birth: `[N]` birth numbers afterwards.
-        old: genes before, the parents' genes.
-        new: genes afterwards.
-    """
-
-    parent: np.ndarray
-    mate: np.ndarray
-    operator: np.ndarray
-    containers: tuple[Any, ...]
-    kind: np.ndarray
-    architecture: np.ndarray
-    fresh: np.ndarray
-    same: np.ndarray
-    newborn: np.ndarray
-    birth: np.ndarray
-    old: Genome
-    new: Genome
-
-
-class Descent(NamedTuple):
-    """Whose weights every slot goes on from by a Plan, whoever keeps them.
-
-    Attributes:
-        parent: as in `Change`.
-        mate: as in `Change`.
-        operator: as in `Change`.
-        fresh: as in `Change`.
-        same: as in `Change`.
-        newborn: as in `Change`.
-    """
-
-    parent: np.ndarray
-    mate: np.ndarray
-    operator: np.ndarray
-    fresh: np.ndarray
-    same: np.ndarray
-    newborn: np.ndarray
-
-
-class Store(NamedTuple):
-    """How cohorts are kept.
-
-    Attributes:
-        mesh: the devices, every one a group of its own.
-        lane: members that a device moves at a time.
-        host: whether the host's memory keeps them.
-    """
-
-    mesh: Mesh
-    lane: int
-    host: bool = False
 
 
 class Move(NamedTuple):
@@ -132,12 +36,6 @@ class Move(NamedTuple):
     origin: int
     mates: int
     copied: bool
-
-
-def empty_swarm(members: int) -> Swarm:
-    """A swarm of `members` slots in which no network lives yet."""
-    none = np.full(members, -1, np.int32)
-    return Swarm({}, (), none, none, none, none, np.zeros(members, np.int32), 0)
 
 
 def apply_plan(
@@ -174,9 +72,9 @@ def apply_plan(
     Raises:
         PlanError: an operator needs to know the units of a network that is not padded.
     """
-    _check_operators(recipe, np.where(plan.fresh, 0, plan.operator))
-    change = _change(recipe, containers, swarm, genome, plan, born)
-    row = _rows(swarm.kind, swarm.row, change)
+    descent.check_operators(recipe, np.where(plan.fresh, 0, plan.operator))
+    change = descent.change(recipe, containers, swarm, genome, plan, born)
+    row = descent.rows(swarm.kind, swarm.row, change)
     cohorts, step = _move(recipe, key, swarm, change, row, store, each)
     lineage = np.where(change.fresh, change.birth, swarm.lineage[change.parent])
     births = swarm.births + int(change.newborn.sum())
@@ -219,78 +117,6 @@ def _written(swarm: Swarm, change: Change, row, store: Store, arriving, kind: in
         stack = settled(stack, store, target, members, rows)
         moved.append((move.slots[move.slots >= 0], _steps(swarm, change, move, members)))
     return stack, moved
-
-
-def _check_operators(recipe: Recipe, operator: np.ndarray) -> None:
-    for member in np.flatnonzero(operator) if recipe.family.sizes is None else ():
-        name = OPERATORS[operator[member]]
-        if name in OF_UNITS:
-            raise PlanError(
-                f"plan.operator: member {member} has {name}, which only the model mlp allows; "
-                "breed by average, uniform, neuron or layer"
-            )
-
-
-def descent(recipe: Recipe, genome: Genome, plan: Plan) -> Descent:
-    """What a Plan means for the weights of every slot; `genome` `[N]` are the genes before it."""
-    slots = np.arange(len(plan.parent))
-    fresh = np.asarray(plan.fresh)
-    parent = np.where(fresh, slots, plan.parent)
-    structure = [
-        (np.asarray(genome[name]), np.asarray(plan.genome[name]))
-        for name in recipe.space.structural
-    ]
-    same = ~fresh & _equal((before[parent] == after for before, after in structure), slots)
-    fits = _equal((before[parent] == before[plan.mate] for before, _ in structure), slots)
-    resizes = recipe.family.sizes is not None
-    operator = np.where(fresh | ~(same | resizes), 0, plan.operator)
-    two = np.isin(operator, [OPERATORS.index(name) for name in OF_TWO])
-    single = ~two | ~(fits | resizes)
-    mate, same = np.where(single, parent, plan.mate), same & (operator == 0)
-    newborn = fresh | (parent != slots) | (operator != 0)
-    return Descent(parent, mate, operator, fresh, same, newborn)
-
-
-def numbered(birth: np.ndarray, births: int, newborn: np.ndarray) -> np.ndarray:
-    """Birth numbers `[N]` after the `newborn` `[N]` took the next of `births` so far."""
-    after = birth.copy()
-    after[newborn] = births + np.arange(newborn.sum())
-    return after
-
-
-def _change(recipe, planned, swarm, genome, plan, born) -> Change:
-    found, index = architectures(recipe.space, plan.genome)
-    wanted = [place(recipe.family, planned, architecture) for architecture in found]
-    containers = tuple(dict.fromkeys((*swarm.containers, *wanted)))
-    kind = np.asarray([containers.index(container) for container in wanted], np.int32)[index]
-    line = descent(recipe, genome, plan)
-    birth = numbered(swarm.birth, swarm.births, line.newborn) if born is None else born
-    old: Genome = {name: np.asarray(values) for name, values in genome.items()}
-    new: Genome = {name: np.asarray(values) for name, values in plan.genome.items()}
-    return Change(
-        line.parent, line.mate, line.operator, containers, kind, index, line.fresh, line.same,
-        line.newborn, birth, old, new,
-    )  # fmt: skip
-
-
-def _equal(genes, slots) -> np.ndarray:
-    """Where all genes `[N]` agree."""
-    return np.logical_and.reduce([np.ones(len(slots), bool), *genes])
-
-
-def _rows(before: np.ndarray, row: np.ndarray, change: Change) -> np.ndarray:
-    """A row for every slot: the old one if it stays in its cohort, else the lowest free one.
-
-    Newcomers of one architecture get neighbouring rows, since they train together.
-    """
-    row, after = row.copy(), change.kind
-    for kind in np.unique(after):
-        settled = (after == kind) & (before == kind)
-        coming = np.flatnonzero((after == kind) & (before != kind))
-        coming = coming[np.argsort(change.architecture[coming], kind="stable")]
-        rows = np.arange(settled.sum() + len(coming) + row[settled].max(initial=-1) + 1)
-        row[coming] = np.setdiff1d(rows, row[settled])[: len(coming)]
-    return row
 
 
 def _awaited(swarm: Swarm, change: Change, row, moving) -> np.ndarray:

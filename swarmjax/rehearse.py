@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice, product
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from swarmjax.models import Architecture
 from swarmjax.policy import leaves
 from swarmjax.space import Choice, Space
 from swarmjax.tasks import Task, output_shape
-from swarmjax.types import Genome, InputError, Policy
+from swarmjax.types import InputError, Policy
 
 # Architectures of a user's module whose outputs are tried, and whose training step is.
 _OUTPUTS, _STEPS = 64, 4
@@ -44,7 +44,8 @@ class Rehearsed(NamedTuple):
 def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int) -> Rehearsed:
     """Traces networks, loss, metrics, a training step and the policy, computing nothing.
 
-    Of a policy that runs on the host only `init` is called: an update may be costly.
+    Of a policy that runs on the host only `init` is called: an update may be costly. What was
+    rehearsed in this process already is not rehearsed again.
 
     Args:
         recipe: what all members share.
@@ -56,6 +57,14 @@ def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int, rounds: i
     Raises:
         InputError: one of them fails or returns something of the wrong shape or type.
     """
+    try:
+        return _kept(recipe, task, policy, members, rounds)
+    except TypeError:
+        # What a user made may hold what has no hash.
+        return _rehearsed(recipe, task, policy, members, rounds)
+
+
+def _rehearsed(recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int) -> Rehearsed:
     # Padded layers fit by construction; a module of one's own may fail for some sizes only.
     most = _OUTPUTS if recipe.family.layers is None else 1
     architectures = list(islice(_architectures(recipe.space), most))
@@ -65,6 +74,9 @@ def rehearse(recipe: Recipe, task: Task, policy: Policy, members: int, rounds: i
     for architecture in architectures[:_STEPS]:
         _check_step(recipe, task, architecture)
     return _check_policy(recipe, task, policy, members, rounds)
+
+
+_kept = lru_cache(maxsize=8)(_rehearsed)
 
 
 def _architectures(space: Space):
@@ -123,8 +135,7 @@ def _check_step(recipe: Recipe, task: Task, architecture: Architecture) -> None:
 def _check_policy(
     recipe: Recipe, task: Task, policy: Policy, members: int, rounds: int
 ) -> Rehearsed:
-    genome: Genome = {name: np.zeros(members, _type(gene)) for name, gene in recipe.space.genes}
-    frame = first_frame(recipe, task, members, genome)
+    frame = first_frame(recipe, task, members, recipe.space.blank(members))
     links = [
         _tried(f"policy {link.name} fails", chains.trace, link, frame) for link in leaves(policy)
     ]
@@ -132,10 +143,6 @@ def _check_policy(
     dials = ChainMap(*(dict(link.dials) for link in links))
     odd = tuple(chains.oddities(links, rounds))
     return Rehearsed(odd, dict(dials), chains.grants_evenly(links))
-
-
-def _type(gene: Any) -> Any:
-    return np.int32 if isinstance(gene, Choice) else np.float32
 
 
 def _check_state(before: Member, after: Member) -> None:

@@ -193,6 +193,13 @@ class Space:
             for name, gene in self.genes
         }
 
+    def blank(self, *shape: int) -> Genome:
+        """Zeros of this shape, of the type of each gene: for what looks at types alone."""
+        return {
+            name: np.zeros(shape, np.int32 if isinstance(gene, Choice) else np.float32)
+            for name, gene in self.genes
+        }
+
     def grid(self, members: int) -> Genome:
         """`members` points spread evenly over the smallest full grid that has so many.
 

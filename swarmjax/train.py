@@ -17,7 +17,8 @@ from swarmjax.members import Member, Network, Recipe
 from swarmjax.naming import Named, named, rebuilt
 from swarmjax.placement import Job, Layout
 from swarmjax.planner import Choices, Planner
-from swarmjax.population import Swarm, apply_plan, empty_swarm
+from swarmjax.population import apply_plan
+from swarmjax.swarm import Swarm, empty_swarm
 from swarmjax.tasks import Task
 from swarmjax.types import Frame, Genome, Plan
 from swarmjax.watch import Wanted

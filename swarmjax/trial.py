@@ -19,7 +19,7 @@ from jax.extend.core import jaxprs_in_params
 
 from swarmjax import lanes, machine, optimizers, placement, resources, tasks, training
 from swarmjax.cohorts import UPDATE, Costs
-from swarmjax.members import Recipe, new_member, new_members
+from swarmjax.members import Recipe, new_member, new_members, shapes
 from swarmjax.mlp import Box, mlp
 from swarmjax.placement import Layout
 from swarmjax.space import Choice, Space, choice, log_uniform, structure
@@ -83,7 +83,7 @@ def choose_chunk(
         return 1, "an architecture of its own for few networks each: one by one"
     if len(chunks) == 1:
         return chunks[0], "each for as long and as deep as it is"
-    name = f"chunk among {tuple(chunks)} {_fingerprint(engine, container, genome)}"
+    name = f"chunk among {tuple(chunks)} {_fingerprint(engine, container)}"
     if known := _known(name, chunks):
         return known, _BEFORE
     if seconds < _REPAYS * len(chunks) * costs.compile_seconds:
@@ -120,7 +120,7 @@ def choose_devices(
     devices = list(layout.mesh.devices.flat)
     if len(devices) == 1 or devices[0].platform != "cpu":
         return len(devices), "all there are"
-    name = f"devices for {layout.chunk} {_fingerprint(engine, container, genome)}"
+    name = f"devices for {layout.chunk} {_fingerprint(engine, container)}"
     if known := _known(name, (1, len(devices))):
         return known, _BEFORE
     if seconds < _REPAYS * 2 * costs.compile_seconds:
@@ -285,14 +285,11 @@ def _program(engine, container, layout: Layout, genome: Genome) -> Callable[[], 
     return run
 
 
-def _fingerprint(engine: lanes.Engine, container: Any, genome: Genome) -> str:
+def _fingerprint(engine: lanes.Engine, container: Any) -> str:
     """Names what is trained by its container and the shapes of a member and of the data."""
-    genes = {name: np.asarray(values)[0] for name, values in genome.items()}
-    make = partial(new_member, engine.recipe, container)
-    member = jax.eval_shape(make, engine.key, np.zeros((), np.int32), genes)
-    task = engine.task
-    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((member, task.train))]
-    text = repr((container, shapes, task.batch, task.outputs))
+    held, task = (shapes(engine.recipe, container), engine.task.train), engine.task
+    kinds = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(held)]
+    text = repr((container, kinds, task.batch, task.outputs))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

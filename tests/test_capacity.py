@@ -47,14 +47,14 @@ def state_bytes(width):
 
 
 def test_the_state_is_weights_moments_and_counters_in_whole_blocks(task):
-    need = reckon(make_recipe(SPACE, task), task, GENOME, {Box(1, 8): 10}, ONE)
+    need = reckon(make_recipe(SPACE, task), task, {Box(1, 8): 10}, ONE)
     assert need(10).state == 16 * state_bytes(8)
     assert need(16).state == 16 * state_bytes(8) and need(17).state == 24 * state_bytes(8)
 
 
 def test_every_container_has_rows_of_its_own_on_every_device(task):
     counts = {Box(1, 8): 30, Box(1, 16): 70}
-    need = reckon(make_recipe(SPACE, task), task, GENOME, counts, MESH)
+    need = reckon(make_recipe(SPACE, task), task, counts, MESH)
     # Eight devices keep eight rows each of the one, sixteen of the other.
     assert need(100).state == 8 * (8 * state_bytes(8) + 16 * state_bytes(16))
     assert need(1000).state == 8 * (40 * state_bytes(8) + 88 * state_bytes(16))
@@ -66,18 +66,18 @@ def test_the_state_is_what_members_really_take(task):
     birth = np.zeros((1, 8), np.int32)
     members = new_members.eval_shape(recipe, Box(1, 8), ONE, jax.random.key(0), birth, genes)
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(members))
-    assert reckon(recipe, task, GENOME, {Box(1, 8): 8}, ONE)(8).state == held
+    assert reckon(recipe, task, {Box(1, 8): 8}, ONE)(8).state == held
 
 
 def test_every_device_has_all_examples(task):
     held = sum(a.size * a.dtype.itemsize for a in (*task.train, *task.valid))
     recipe = make_recipe(SPACE, task)
     for mesh, devices in ((ONE, 1), (MESH, 8)):
-        assert reckon(recipe, task, GENOME, {Box(1, 8): 8}, mesh)(8).data == devices * held
+        assert reckon(recipe, task, {Box(1, 8): 8}, mesh)(8).data == devices * held
 
 
 def test_the_need_never_falls_with_more_members(task):
-    need = reckon(make_recipe(SPACE, task), task, GENOME, {Box(1, 8): 3, Box(1, 16): 1}, MESH)
+    need = reckon(make_recipe(SPACE, task), task, {Box(1, 8): 3, Box(1, 16): 1}, MESH)
     totals = [sum(need(n)) for n in range(1, 3000, 37)]
     assert totals == sorted(totals) and totals[-1] > 3 * totals[0]
 
@@ -104,7 +104,7 @@ def test_a_lane_takes_no_more_than_reckoned_and_not_much_less(model):
     ).compile()  # fmt: skip
     memory = program.memory_analysis()
     assert memory is not None
-    reckoned = reckon(recipe, task, genome, {container: 8}, ONE)(8)
+    reckoned = reckon(recipe, task, {container: 8}, ONE)(8)
     assert memory.temp_size_in_bytes <= reckoned.lane <= 5 * memory.temp_size_in_bytes
 
 
@@ -127,7 +127,7 @@ def test_activations_of_all_layers_are_held_for_the_backward_pass(task):
 
     def lane(layers):
         counts = {(("layers", layers),): 8}
-        return reckon(recipe, task, space.draw(0, 8), counts, ONE)(8).lane
+        return reckon(recipe, task, counts, ONE)(8).lane
 
     # Eight members, eight more layers, sixteen examples, sixty-four numbers.
     assert lane(10) - lane(2) > 8 * 8 * 16 * 64 * 4
@@ -233,8 +233,8 @@ def test_a_swarm_is_not_refused_for_its_one_large_member(task, monkeypatch):
     space = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), width=sj.structure(4, 256))
     rates, width = np.full(256, 0.01, np.float32), np.asarray([1] + [0] * 255, np.int32)
     genome, recipe = {"learning_rate": rates, "width": width}, make_recipe(space, task)
-    everyone = sum(reckon(recipe, task, genome, {Box(2, 256): 256}, MESH)(256))
-    needed = sum(reckon(recipe, task, genome, {Box(2, 4): 255, Box(2, 256): 1}, MESH)(256))
+    everyone = sum(reckon(recipe, task, {Box(2, 256): 256}, MESH)(256))
+    needed = sum(reckon(recipe, task, {Box(2, 4): 255, Box(2, 256): 1}, MESH)(256))
     trainer = LocalTrainer(recipe, task, members=256, budget=256, seed=0)
     assert needed < everyone
     monkeypatch.setattr(resources, "free_host_memory", lambda: needed)
@@ -257,7 +257,7 @@ def test_architectures_that_may_share_a_program_are_reckoned_as_large_as_that(ta
     rates, pair = np.full(64, 0.01, np.float32), np.asarray([0, 1] * 32, np.int32)
     genome = {"learning_rate": rates, "depth": pair, "width": 1 - pair}
     recipe = make_recipe(space, task)
-    shared = sum(reckon(recipe, task, genome, {Box(4, 64): 64}, MESH)(64))
+    shared = sum(reckon(recipe, task, {Box(4, 64): 64}, MESH)(64))
     trainer = LocalTrainer(recipe, task, members=64, budget=64, seed=0)
     monkeypatch.setattr(resources, "free_host_memory", lambda: shared - 1)
     with pytest.raises(sj.InputError, match="^64 members need"):

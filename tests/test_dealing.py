@@ -4,7 +4,7 @@ from conftest import make_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmjax import dealing, population
+from swarmjax import dealing, descent
 from swarmjax.crossover import OPERATORS
 from swarmjax.policy import keep
 
@@ -81,8 +81,8 @@ def cut(recipe):
         plan = keep(frame)._replace(**changes)
         arrays = {name: np.asarray(getattr(plan, name)) for name in plan._fields[:-1]}
         plan = plan._replace(**arrays)
-        line = population.descent(recipe, frame.genome, plan)
-        born = population.numbered(np.asarray(frame.birth), 100, line.newborn)
+        line = descent.descent(recipe, frame.genome, plan)
+        born = descent.numbered(np.asarray(frame.birth), 100, line.newborn)
         owner = np.asarray(owner)
         order = dealing.order_for(island, owner, plan, line, frame, born)
         held = owner if held is None else np.asarray(held)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -273,3 +275,26 @@ def test_beside_a_policy_a_goal_says_within_which_limits_the_best_is_kept(task):
     chain = sj.chain(sj.exploit(goal=goal), sj.softmax(goal=goal), sj.perturb())
     setup = check(sj.Experiment(task=task, space=SPACE, policy=chain, goal=goal))
     assert setup.goal is goal and setup.policy.name == chain.name
+
+
+def test_what_was_rehearsed_once_is_not_rehearsed_again(task):
+    traced = []
+    even = sj.allocate.uniform()
+
+    def update(*given):
+        traced.append(1)
+        return even.update(*given)
+
+    experiment = sj.Experiment(task=task, policy=even._replace(update=update), budget=64)
+    found = [check(experiment), check(replace(experiment, seed=7))]
+    assert len(traced) == 1
+    assert (found[0].even, found[0].notes) == (found[1].even, found[1].notes)
+    check(replace(experiment, members=8))
+    assert len(traced) == 2
+
+
+def test_a_bundled_task_is_one_for_all_runs_of_a_process():
+    first, again, noisy = (
+        check(sj.Experiment(task=name)).task for name in ("digits", "digits", "digits-noisy")
+    )
+    assert first is again and noisy is not first

@@ -18,7 +18,7 @@ from swarmjax.lanes import Report
 from swarmjax.members import Recipe
 from swarmjax.models import flax_family
 from swarmjax.policy import keep
-from swarmjax.population import empty_swarm
+from swarmjax.swarm import empty_swarm
 from swarmjax.training import probed
 
 SPACE = sj.Space(

@@ -5,7 +5,8 @@ import resumed_run
 
 from swarmjax import holding, placement
 from swarmjax.experiment import check
-from swarmjax.population import Store, apply_plan, empty_swarm
+from swarmjax.population import apply_plan
+from swarmjax.swarm import Store, empty_swarm
 from swarmjax.types import InputError, Plan
 
 

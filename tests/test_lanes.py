@@ -6,7 +6,7 @@ import swarmjax as sj
 from swarmjax import anomaly, lanes, mlp, optimizers, placement, stacks, training
 from swarmjax.members import Recipe, new_members
 from swarmjax.models import architecture_of
-from swarmjax.population import Swarm
+from swarmjax.swarm import Swarm
 
 SPACE = sj.Space(
     learning_rate=sj.log_uniform(1e-4, 1.0),

@@ -3,11 +3,19 @@ import numpy as np
 
 import swarmjax as sj
 from swarmjax import mlp, optimizers, placement
-from swarmjax.members import Recipe, new_member, new_members
+from swarmjax.members import Recipe, new_member, new_members, shapes
 
 SPACE = sj.Space(learning_rate=sj.log_uniform(1e-3, 1e-1), width=sj.structure(4, 8))
 RECIPE = Recipe(SPACE, mlp.mlp(SPACE, 3, 2), optimizers.for_space(SPACE))
 BOX = mlp.Box(2, 8)
+
+
+def test_the_shapes_of_a_member_are_those_of_one_that_is_made():
+    made = new_member(RECIPE, BOX, jax.random.key(0), np.int32(0), SPACE.blank())
+    kinds = lambda member: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), member)  # noqa: E731
+    assert kinds(shapes(RECIPE, BOX)) == kinds(made)
+    # Traced once for all who ask.
+    assert shapes(RECIPE, BOX) is shapes(RECIPE, BOX)
 
 
 def test_new_members_are_those_made_one_by_one():

@@ -7,8 +7,8 @@ from swarmjax import anomaly, holding, moving
 from swarmjax.experiment import Experiment, check
 from swarmjax.planner import Choices
 from swarmjax.policy import keep
-from swarmjax.population import empty_swarm
 from swarmjax.rounds import begin
+from swarmjax.swarm import empty_swarm
 from swarmjax.types import InputError
 
 N = 5

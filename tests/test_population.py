@@ -11,7 +11,8 @@ from swarmjax.crossover import OPERATORS
 from swarmjax.members import Recipe
 from swarmjax.models import architecture_of, flax_family
 from swarmjax.policy import PlanError
-from swarmjax.population import Store, apply_plan, empty_swarm
+from swarmjax.population import apply_plan
+from swarmjax.swarm import Store, empty_swarm
 from swarmjax.types import Plan
 
 SPACE = sj.Space(

@@ -194,3 +194,12 @@ def test_known_genes_are_looked_up_as_traced_ones_are():
     for name in genome:
         assert known[name].dtype == traced[name].dtype
         np.testing.assert_array_equal(known[name], traced[name])
+
+
+def test_a_blank_genome_has_the_types_of_one_that_is_drawn():
+    made = space.Space(rate=space.uniform(0.0, 1.0), kind=space.choice("a", "b"))
+    drawn = made.draw(0, 6)
+    for name, values in made.blank(6).items():
+        assert (values.shape, values.dtype) == (drawn[name].shape, drawn[name].dtype)
+        assert not values.any()
+    assert [values.shape for values in made.blank().values()] == [(), ()]
