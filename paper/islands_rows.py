@@ -208,6 +208,7 @@ def _dealt(frame: Any, plan: Any) -> Callable[[], Any]:
     from paper.searches import case
     from swarmjax import descent
     from swarmjax.experiment import check
+    from swarmjax.following import Homes
 
     some = case("digits-noisy")
     recipe = check(Experiment(task=some.task, space=some.space, members=16)).recipe
@@ -219,7 +220,7 @@ def _dealt(frame: Any, plan: Any) -> Callable[[], Any]:
         born = descent.numbered(np.asarray(frame.birth), MILLION, line.newborn)
         work = dealing.work_of(plan, frame)
         after = dealing.deal(owner, work, pace, np.zeros(MILLION), np.ones(64, bool))
-        order = dealing.order_for(0, after, plan, line, frame, born)
+        order = dealing.order_for(0, after, plan, line, frame, born, Homes())
         borrowed = sum(map(len, dealing.borrowed(order, owner, 0).values()))
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(order) if hasattr(leaf, "nbytes"))
         moved = int((after != owner).sum())

@@ -14,12 +14,15 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from swarmjax import anomaly, capacity, curves, dealing, descent, moving, telemetry
+from swarmjax import anomaly, curves, dealing, descent, moving, telemetry
+from swarmjax.containers import candidates_of
 from swarmjax.convoy import Convoy
+from swarmjax.decisions import followed_line
+from swarmjax.following import Homes, follow
 from swarmjax.frames import flags_of, frame_after
 from swarmjax.island import Harvest, Prepared, Settings
 from swarmjax.island_protocol import Crew, Entry, IslandError, Lost, State
-from swarmjax.members import Member, Network
+from swarmjax.members import Network
 from swarmjax.naming import Named
 from swarmjax.planner import Choices
 from swarmjax.rescue import ProgramError
@@ -101,9 +104,9 @@ class Archipelago:
         if self._free:
             call = self._crew.call(islands[0], "decide", genome)
             self.choices = self._answers({call: islands[0]})[0].choices
-        self.convoy.programs = self.choices, genome
+        self.convoy.first = self.choices, genome
         prepared = self._answers({self.convoy.equip(island): island for island in islands})
-        self.convoy.containers = prepared[0].containers
+        self.convoy.homes = prepared[0].homes
         for note in prepared[0].notes:
             self.report(note)
 
@@ -128,12 +131,26 @@ class Archipelago:
         frame = frame._replace(birth=self._books.birth)
         line = descent.descent(self.recipe, frame.genome, plan)
         born = descent.numbered(self._books.birth, self._books.births, line.newborn)
-        entry = Entry(plan, frame, line, born, self.convoy.owner, self._dealt(plan, frame), {})
+        homes = self._followed(plan)
+        owner = self._dealt(plan, frame)
+        entry = Entry(plan, frame, line, born, self.convoy.owner, owner, {}, homes)
         state = State(int(frame.round) + 1, plan.genome, born)
         self.harvests = self.convoy.train(entry, state)
         self._measure(plan, frame)
         self._steps = np.asarray(plan.steps)
         return self._merged(entry)
+
+    def _followed(self, plan: Plan) -> Homes:
+        """Where networks are trained in a round: perhaps not where they were before."""
+        before, settings = self.convoy.homes, self._settings
+        if not self.choices.follows:
+            return before
+        homes = follow(
+            before, self.recipe, settings.task.batch, self.choices.costs, plan.genome, plan.steps
+        )
+        if homes.containers != before.containers:
+            self.report(followed_line(before, homes))
+        return homes
 
     def _welcome(self) -> None:
         """Begins islands on hosts that have joined; they take part once they are ready."""
@@ -236,9 +253,9 @@ class Archipelago:
                 genes: Genome = {name: np.asarray(v)[slot] for name, v in genome.items()}
                 yield slot, Network(crate.container, member, genes)
 
-    def blank(self, genome: Genome) -> tuple[Any, Member]:
-        """The container of a network with these genes, and the shapes of what it holds."""
-        return capacity.blank(self.recipe, self.convoy.containers, genome)
+    def boxes(self, genes: Genome) -> list[Any]:
+        """As of `LocalTrainer`."""
+        return candidates_of(self.recipe, self.convoy.homes, genes)
 
     def arrays(self) -> Named:
         """A copy of all that the next round begins with, whoever holds it."""
@@ -246,10 +263,12 @@ class Archipelago:
         crates = list(chain.from_iterable(self.convoy.packed(everyone)))
         return moving.arrays_of(self._books, crates)
 
-    def take_up(self, first: Genome, genome: Genome, arrays: Named) -> None:
+    def take_up(self, plans: Sequence[Plan], genome: Genome, arrays: Named) -> None:
         """Takes up what another trainer of the same run held, as `LocalTrainer.take_up`."""
         self._free = False
-        self.prepare(first)
+        self.prepare(plans[0].genome)
+        for plan in plans:
+            self.convoy.homes = self._followed(plan)
         names = ("birth", "lineage", "step")
         books = {name: np.array(arrays[f"swarm.{name}"]) for name in names}
         self._books = self._books._replace(births=int(arrays["swarm.births"]), **books)

@@ -13,11 +13,9 @@ from jax.extend.core import Literal, jaxprs_in_params
 from jax.sharding import Mesh
 
 from swarmjax import lanes, placement, resources, stacks, training
-from swarmjax.cohorts import place
-from swarmjax.members import Member, Recipe, shapes
-from swarmjax.models import Architecture, architectures
+from swarmjax.members import Recipe, shapes
 from swarmjax.tasks import Data, Task
-from swarmjax.types import Genome, InputError
+from swarmjax.types import InputError
 
 # Of what is free: the rest is for the compiler, for the host's records and for everyone else.
 _SHARE = 0.8
@@ -144,16 +142,6 @@ def _compared(need: Need, room: Room, host: bool) -> str:
         f"{_size(sum(need))} {where} ({_size(need.state)} of it weights and optimizer state), but "
         f"{_size(room.device)} can be used"
     )
-
-
-def blank(
-    recipe: Recipe, containers: Mapping[Architecture, Any], genes: Genome
-) -> tuple[Any, Member]:
-    """The container of a network with these scalar `genes`, and the shapes of what it holds."""
-    one = {name: np.asarray(value)[None] for name, value in genes.items()}
-    ((architecture,), _) = architectures(recipe.space, one)
-    container = place(recipe.family, containers, architecture)
-    return container, shapes(recipe, container)
 
 
 @lru_cache(maxsize=64)

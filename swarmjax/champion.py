@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from swarmjax import fitness
+from swarmjax.containers import recognised
 from swarmjax.experiment import Setup
 from swarmjax.members import Network
-from swarmjax.naming import Named, named, rebuilt
+from swarmjax.naming import Named, named
 from swarmjax.result import Best, describe_best, described_best
 from swarmjax.types import Frame, Genome
 
@@ -70,7 +70,7 @@ def kept(champion: Champion | None) -> tuple[Named, dict[str, Any]]:
 
 
 def found_again(
-    setup: Setup, trainer: Any, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]
+    setup: Setup, trainer: Any, arrays: Named, facts: dict[str, Any]
 ) -> Champion | None:
     """The champion that `kept` was given; None where there was none.
 
@@ -82,9 +82,9 @@ def found_again(
     genes: Genome = {
         name: np.asarray(arrays[f"{_PREFIX}[1]['{name}']"]) for name, _ in setup.recipe.space.genes
     }
-    container, like = trainer.blank(genes)
-    member, genome = rebuilt((like, genes), arrays, _PREFIX)
-    network = Network(container, jax.tree.map(np.asarray, member), genome)
+    boxes = trainer.boxes(genes)
+    container, member = recognised(setup.recipe, boxes, arrays, f"{_PREFIX}[0]")
+    network = Network(container, jax.tree.map(np.asarray, member), genes)
     scores = {name: float(value) for name, value in facts["scores"].items()}
     best = described_best(setup.recipe, network, scores, tuple(facts["origin"]))
     return Champion((facts["within"], facts["score"]), network, best)

@@ -7,7 +7,7 @@ Every pair of containers is merged while that makes the estimated total time sho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -82,10 +82,7 @@ def plan_cohorts(
 
     @cache
     def price(container, members):
-        # Sorted, since sums of floats must not depend on the order of a set.
-        update = UPDATE * family.parameters(container)
-        work = sorted((family.flops(container, a) * batch + update, loads[a]) for a in members)
-        return _seconds(work, costs)
+        return _price(family, container, {a: loads[a] for a in members}, batch, costs)
 
     separate = sum(price(*group) for group in groups.items())
     gains = {pair: _gain(family, groups, price, *pair) for pair in combinations(groups, 2)}
@@ -101,6 +98,20 @@ def plan_cohorts(
     containers = {a: container for container, members in groups.items() for a in members}
     training = {group[0]: price(*group) - costs.compile_seconds for group in groups.items()}
     return Cohorts(containers, training, sum(price(*g) for g in groups.items()), separate)
+
+
+def training_seconds(
+    family: Family, boxes: Mapping[Architecture, Any], loads: Mapping[Architecture, Load],
+    batch: int, costs: Costs,
+) -> dict[Any, float]:  # fmt: skip
+    """Container -> seconds that training is estimated to take in these `boxes`, once compiled."""
+    groups: dict[Any, dict[Architecture, Load]] = {}
+    for architecture, load in loads.items():
+        groups.setdefault(boxes[architecture], {})[architecture] = load
+    return {
+        container: _price(family, container, mine, batch, costs) - costs.compile_seconds
+        for container, mine in groups.items()
+    }
 
 
 def depends_on_machine(
@@ -130,13 +141,27 @@ def step_seconds(
     return costs.step_seconds + costs.chunk * flops / costs.flops_per_second
 
 
-def place(family: Family, cohorts: Mapping[Architecture, Any], architecture: Architecture) -> Any:
-    """The container for an architecture that may be new: the cheapest planned one, else its own."""
+def place(
+    family: Family, cohorts: Mapping[Architecture, Any], architecture: Architecture,
+    others: Sequence[Any] = (),
+) -> Any:  # fmt: skip
+    """The container for an architecture that may be new: the cheapest planned one, else its own.
+
+    `others` are planned containers that no architecture has as its own.
+    """
     if architecture in cohorts:
         return cohorts[architecture]
     own = family.contain(architecture)
-    fitting = [c for c in set(cohorts.values()) if family.cover(c, own) == c]
+    fitting = [c for c in {*cohorts.values(), *others} if family.cover(c, own) == c]
     return min(fitting, key=lambda c: (family.flops(c, architecture), str(c)), default=own)
+
+
+def _price(family, container, loads: Mapping[Architecture, Load], batch, costs: Costs) -> float:
+    """Seconds to compile one program and train its members."""
+    # Sorted, since sums of floats must not depend on the order of a set.
+    update = UPDATE * family.parameters(container)
+    work = sorted((family.flops(container, a) * batch + update, load) for a, load in loads.items())
+    return _seconds(work, costs)
 
 
 def _seconds(work: list[tuple[float, Load]], costs: Costs) -> float:

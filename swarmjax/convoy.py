@@ -9,7 +9,7 @@ nothing is counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from swarmjax import dealing, moving
 from swarmjax.dealing import Order
 from swarmjax.errors import InputError
+from swarmjax.following import Homes
 from swarmjax.island import Harvest
 from swarmjax.island_protocol import Crew, Entry, IslandError, Lost, State
 from swarmjax.members import Recipe
@@ -32,8 +33,9 @@ class Convoy:
     """The islands of a run.
 
     `open` `[K]` says who takes part, `owner` `[N]` who holds each member, `begun` `[K]` how often
-    each was begun, `repeated` how many finished rounds were trained once more each time, `programs`
-    what all are told first: choices, and genes by which programs are decided on.
+    each was begun, `repeated` how many finished rounds were trained once more each time, `first`
+    what all are told first: choices, and genes by which programs are decided on; `homes` are those
+    of the latest round.
     """
 
     def __init__(self, crew: Crew, recipe: Recipe, members: int, say: Callable[[str], None]):
@@ -42,8 +44,8 @@ class Convoy:
         self.open, self.begun = np.zeros(0, bool), np.zeros(0, np.int64)
         self.owner = np.zeros(members, np.int32)
         self.repeated: list[int] = []
-        self.programs: tuple[Any, Genome] | None = None
-        self.containers: Mapping[Any, Any] = {}
+        self.first: tuple[Any, Genome] | None = None
+        self.homes = Homes()
         self.recall: Callable[[], Named | None] = lambda: None
         self._now: State | None = None
         self._log: list[Entry] = []
@@ -67,7 +69,7 @@ class Convoy:
         if self.vacant < 1:
             raise InputError(f"{len(self.owner)} members are not enough for one more island")
         island = self._begin()
-        if self.programs is not None:
+        if self.first is not None:
             self.equip(island)
         self._open(island)
         return island
@@ -120,8 +122,8 @@ class Convoy:
 
     def equip(self, island: int) -> Any:
         """Tells an island which programs there are; a reference to what it `Prepared`."""
-        assert self.programs is not None, "programs are decided on first"
-        choices, genome = self.programs
+        assert self.first is not None, "programs are decided on first"
+        choices, genome = self.first
         self._crew.call(island, "settle", choices)
         return self._crew.call(island, "decide", genome)
 
@@ -167,6 +169,7 @@ class Convoy:
     def train(self, entry: Entry, after: State) -> dict[int, Harvest]:
         """What each island brings in, after all have trained the next round."""
         self._log.append(entry)
+        self.homes = entry.homes
         self.owner, self._now, self._found = entry.owner, after, {}
         self._set_out(entry, self.islands, range(len(self.open)), self.islands)
         self._gather()
@@ -192,7 +195,7 @@ class Convoy:
 
     def _order(self, entry: Entry, island: int) -> Order:
         return dealing.order_for(
-            island, entry.owner, entry.plan, entry.line, entry.frame, entry.born
+            island, entry.owner, entry.plan, entry.line, entry.frame, entry.born, entry.homes
         )
 
     def _follow(self, entry: Entry, island: int, order: Order) -> None:
@@ -290,8 +293,6 @@ class Convoy:
         crates: list[Crate] = []
         slots = np.flatnonzero(owner == island) if arrays is not None else np.zeros(0, np.int64)
         if arrays is not None and len(slots):
-            crates = list(
-                moving.crates_of(self._recipe, self.containers, state.genome, arrays, slots)
-            )
+            crates = list(moving.crates_of(self._recipe, self.homes, state.genome, arrays, slots))
         birth = np.asarray(state.birth)[slots]
         self._crew.call(island, "hold", state.round, slots, birth, crates)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from swarmjax.descent import Descent
+from swarmjax.following import Homes
 from swarmjax.types import Frame, Genome, Plan
 
 # Seconds that moving a byte takes, and a message; a network is moved only where that pays.
@@ -30,6 +31,7 @@ class Order(NamedTuple):
         genome: `[m]` genes before.
         birth: `[m]` birth numbers before.
         born: `[m]` birth numbers afterwards.
+        homes: in which they train.
     """
 
     round: int
@@ -39,6 +41,7 @@ class Order(NamedTuple):
     genome: Genome
     birth: np.ndarray
     born: np.ndarray
+    homes: Homes
 
 
 def blocks(members: int, islands: int) -> np.ndarray:
@@ -131,6 +134,7 @@ def order_for(
     line: Descent,
     frame: Frame,
     born: np.ndarray,
+    homes: Homes,
 ) -> Order:
     """What one island does for a Plan of the whole swarm.
 
@@ -141,6 +145,7 @@ def order_for(
         line: from `descent.descent`.
         frame: before the round.
         born: `[N]` birth numbers afterwards.
+        homes: in which all train.
     """
     own = np.flatnonzero(owner == island)
     slots = np.concatenate([own, np.setdiff1d(_needed(own, plan, line), own)])
@@ -148,7 +153,7 @@ def order_for(
     genome: Genome = {name: np.asarray(values)[slots] for name, values in frame.genome.items()}
     return Order(
         int(frame.round), slots, len(own), _part(plan, line, slots, mine, genome), genome, birth,
-        np.where(mine, born[slots], birth),
+        np.where(mine, born[slots], birth), homes,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swarmjax.cohorts import Cohorts, Costs
+from swarmjax.following import Homes
 from swarmjax.placement import Layout
 
 
@@ -24,6 +25,17 @@ def programs_line(architectures: int, programs: int, cohorts: Cohorts, costs: Co
         f"{cohorts.seconds:.0f} s{other} (with {costs.compile_seconds:.1f} s to compile one, "
         f"{costs.flops_per_second / 1e9:.0f} GFLOP/s, {1e6 * costs.step_seconds:.0f} us for the "
         "least step)"
+    )
+
+
+def followed_line(before: Homes, after: Homes) -> str:
+    """That programs were decided on anew, since few architectures are left."""
+    new = len(after.known) - len(before.known)
+    programs = f"{new} new program{'' if new == 1 else 's'}" if new else "smaller programs"
+    plural = "architecture trains" if after.seen == 1 else "architectures train"
+    return (
+        f"{after.seen} {plural} on: {programs}, by which the rest is reckoned to take "
+        f"{after.seconds:.0f} s instead of {after.before:.0f} s"
     )
 
 

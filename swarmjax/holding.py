@@ -3,23 +3,19 @@
     swarm.<field>             those of `Swarm` that are arrays, `[N]`, and `births`
     member<k>.<path>          `[n, ...]` leaves of the members of kind `k`, by rising slot
 
-The containers themselves are not kept: those of a swarm follow from its genes and the planner.
+The containers themselves are not kept: shapes tell them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import jax
 import numpy as np
 
 from swarmjax import stacks
-from swarmjax.cohorts import place
-from swarmjax.errors import InputError
-from swarmjax.members import Member, Recipe, shapes
-from swarmjax.models import Architecture, architectures
-from swarmjax.naming import Named, digest, named, rebuilt
+from swarmjax.containers import candidates, recognised
+from swarmjax.following import Homes
+from swarmjax.members import Recipe
+from swarmjax.models import architectures
+from swarmjax.naming import Named, digest, named
 from swarmjax.swarm import Store, Swarm
 from swarmjax.types import Genome
 
@@ -39,16 +35,16 @@ def arrays_of(swarm: Swarm) -> Named:
 
 def swarm_of(
     recipe: Recipe,
-    containers: Mapping[Architecture, Any],
+    homes: Homes,
     genome: Genome,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Named,
     store: Store,
 ) -> Swarm:
     """The swarm that `arrays_of` was given, kept as `store` says.
 
     Args:
         recipe: what all members share.
-        containers: architecture -> container, from the planner.
+        homes: from the planner.
         genome: `[N]` genes of the swarm.
         arrays: perhaps with others.
         store: how cohorts are kept.
@@ -58,12 +54,11 @@ def swarm_of(
     """
     held = {name: np.asarray(arrays[f"swarm.{name}"]) for name in _FIELDS}
     found, index = architectures(recipe.space, genome)
-    boxes = [place(recipe.family, containers, architecture) for architecture in found]
     cohorts, kinds = {}, held["kind"].copy()
     for new, kind in enumerate(np.unique(held["kind"])):
         slots = np.flatnonzero(held["kind"] == kind)
-        (box,) = {boxes[i] for i in index[slots]}
-        members = _members(recipe, box, arrays, f"member{kind}", len(slots))
+        boxes = candidates(recipe, homes, found[index[slots[0]]])
+        box, members = recognised(recipe, boxes, arrays, f"member{kind}", len(slots))
         cohorts[box] = stacks.stack_of(members, held["row"][slots], store.mesh, store.host)
         kinds[slots] = new
     births = int(arrays["swarm.births"])
@@ -82,16 +77,3 @@ def digests(arrays: Named) -> np.ndarray:
             parts = ((name, leaf[i]) for name, leaf in leaves.items())
             made[slot] = np.frombuffer(digest(parts), np.uint8)
     return made
-
-
-def _members(recipe: Recipe, box: Any, arrays, prefix: str, count: int) -> Member:
-    like = shapes(recipe, box)
-    mine = {name: leaf for name, leaf in arrays.items() if name.startswith(f"{prefix}.")}
-    members = rebuilt(like, mine, prefix)
-    for leaf, one in zip(jax.tree.leaves(members), jax.tree.leaves(like), strict=True):
-        if (leaf.shape, leaf.dtype) != ((count, *one.shape), one.dtype):
-            raise InputError(
-                f"members of {box} were saved as {leaf.dtype}{leaf.shape[1:]}, "
-                f"not as {one.dtype}{one.shape}"
-            )
-    return members

@@ -17,9 +17,9 @@ import numpy as np
 
 from swarmjax import anomaly, moving
 from swarmjax.dealing import Order
+from swarmjax.following import Homes
 from swarmjax.frames import LaneReport
 from swarmjax.members import Recipe
-from swarmjax.models import Architecture
 from swarmjax.moving import Crate
 from swarmjax.planner import Choices
 from swarmjax.swarm import empty_swarm
@@ -63,7 +63,7 @@ class Prepared(NamedTuple):
     """What was decided about programs; `notes` tell of it in a line each."""
 
     choices: Choices
-    containers: dict[Architecture, Any]
+    homes: Homes
     notes: list[str]
 
 
@@ -124,7 +124,7 @@ class IslandTrainer(LocalTrainer):
     def decide(self, genome: Genome) -> Prepared:
         """As `prepare`; tells what was decided. From then on only this is tried out."""
         self.prepare(genome)
-        return Prepared(self.choices, dict(self.planner.containers), self._told())
+        return Prepared(self.choices, self.planner.homes, self._told())
 
     def settle(self, choices: Choices) -> None:
         """Tries nothing out any more, but takes these choices."""
@@ -168,6 +168,7 @@ class IslandTrainer(LocalTrainer):
         )  # fmt: skip
 
     def _trained(self, order: Order) -> list[LaneReport]:
+        self.planner.adopt(order.homes)
         frame: Any = _Before(np.asarray(order.round, np.int32), order.genome)
         traced = tuple(self._traced(order))
         planner, wanted = self.planner, self._wanted._replace(traced=traced)

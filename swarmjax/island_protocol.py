@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from swarmjax.descent import Descent
+from swarmjax.following import Homes
 from swarmjax.types import Frame, Genome, Plan
 
 
@@ -81,6 +82,7 @@ class Entry(NamedTuple):
         held: `[N]` who holds each network before it.
         owner: `[N]` who trains each member in it.
         sent: (from, to) -> reference to the networks that went.
+        homes: in which all train.
     """
 
     plan: Plan
@@ -90,6 +92,7 @@ class Entry(NamedTuple):
     held: np.ndarray
     owner: np.ndarray
     sent: dict[tuple[int, int], Any]
+    homes: Homes
 
 
 class State(NamedTuple):

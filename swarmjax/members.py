@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 from swarmjax import crossover
 from swarmjax.compiling import QUICK
 from swarmjax.models import Family, Variables
-from swarmjax.resize import resize
+from swarmjax.resize import repad, resize
 from swarmjax.space import Space
 from swarmjax.types import Array, Genome, Key
 
@@ -122,6 +122,23 @@ def resize_members(
         return fresh if sizes is None else jax.vmap(one)(parents, fresh, old, new)
 
     return _by_group(mesh, group, (parents, birth, old, new))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=QUICK)
+def repad_members(
+    recipe: Recipe, container: Any, mesh: Mesh, members: Member, genome: Genome
+) -> Member:
+    """Members `[G, L]` of genes `genome` `[G, L]` as they are, but padded as `container` is."""
+    like = shapes(recipe, container).variables
+
+    def one(member, genes):
+        room = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like["params"])
+        held, blank = member.variables["params"], recipe.optimizer(recipe.space.numbers(genes))
+        params = repad(held, room, held, room)
+        state = repad(member.optimizer, blank.init(room), held, room)
+        return Member({"params": params}, state, member.step)
+
+    return _by_group(mesh, lambda mine: jax.vmap(one)(*mine), (members, genome))
 
 
 # Grows with the operators, runs seldom.

@@ -93,9 +93,9 @@ class Mixed:
         """As of the local trainer; nodes hold their own."""
         return self._local.arrays()
 
-    def blank(self, genome: Genome):
+    def boxes(self, genes: Genome):
         """As of the local trainer."""
-        return self._local.blank(genome)
+        return self._local.boxes(genes)
 
     def prepare(self, genome: Genome) -> None:
         """As of the local trainer."""

@@ -5,7 +5,7 @@ Slots of a part of a swarm are its *places*; those of the whole are called slots
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +13,10 @@ import numpy as np
 
 from swarmjax import anomaly, stacks
 from swarmjax.anomaly import Detector
-from swarmjax.cohorts import place
-from swarmjax.errors import InputError
-from swarmjax.members import Member, Recipe, shapes
-from swarmjax.models import Architecture, architectures
+from swarmjax.containers import candidates, recognised
+from swarmjax.following import Homes
+from swarmjax.members import Member, Recipe
+from swarmjax.models import architectures
 from swarmjax.naming import Named, named, rebuilt
 from swarmjax.population import settled
 from swarmjax.swarm import Store, Swarm
@@ -188,7 +188,7 @@ def arrays_of(swarm: Swarm, crates: Sequence[Crate]) -> Named:
 
 def crates_of(
     recipe: Recipe,
-    containers: Mapping[Architecture, Any],
+    homes: Homes,
     genome: Genome,
     arrays: Named,
     slots: np.ndarray,
@@ -197,7 +197,7 @@ def crates_of(
 
     Args:
         recipe: what all members share.
-        containers: architecture -> container, from the planner.
+        homes: from the planner.
         genome: `[N]` genes of the whole swarm.
         arrays: perhaps with others.
         slots: ascending.
@@ -211,15 +211,10 @@ def crates_of(
     for kind in np.unique(kinds[slots]):
         everyone = np.flatnonzero(kinds == kind)
         mine = slots[kinds[slots] == kind]
-        box = place(recipe.family, containers, found[index[mine[0]]])
-        like = shapes(recipe, box)
-        prefix = f"member{kind}"
-        own = {n: leaf for n, leaf in arrays.items() if n.startswith(f"{prefix}.")}
+        boxes = candidates(recipe, homes, found[index[mine[0]]])
+        box, held = recognised(recipe, boxes, arrays, f"member{kind}", len(everyone))
         at = np.searchsorted(everyone, mine)
-        members = jax.tree.map(lambda leaf, at=at: leaf[at], rebuilt(like, own, prefix))
-        for leaf, one in zip(jax.tree.leaves(members), jax.tree.leaves(like), strict=True):
-            if (leaf.shape[1:], leaf.dtype) != (one.shape, one.dtype):
-                raise InputError(f"members of {box} were saved as {leaf.dtype}{leaf.shape[1:]}")
+        members = jax.tree.map(lambda leaf, at=at: leaf[at], held)
         yield Crate(box, mine, members, Detector(*(values[mine] for values in detector)))
 
 

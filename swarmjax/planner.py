@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from swarmjax import capacity, decisions, lanes, placement, trial
+from swarmjax import capacity, decisions, following, lanes, placement, trial
 from swarmjax.cohorts import Cohorts, Costs, Load, depends_on_machine, plan_cohorts
+from swarmjax.following import Homes
 from swarmjax.members import Recipe
 from swarmjax.models import Architecture, architectures
 from swarmjax.placement import Layout
 from swarmjax.space import Choice
 from swarmjax.swarm import Store
-from swarmjax.types import Genome, InputError
+from swarmjax.types import Array, Genome, InputError
 
 
 class Choices(NamedTuple):
@@ -34,6 +35,7 @@ class Choices(NamedTuple):
         devices: that the run trains on; None for all there are.
         retired: containers, as text, whose programs failed.
         even: all who are granted steps get as many, as far as is known.
+        follows: programs are decided anew as the swarm becomes alike, see `following`.
     """
 
     costs: Costs = Costs()
@@ -41,6 +43,7 @@ class Choices(NamedTuple):
     devices: int | None = None
     retired: tuple[str, ...] = ()
     even: bool = True
+    follows: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A plain description that `from_json` reads back."""
@@ -50,15 +53,17 @@ class Choices(NamedTuple):
     def from_json(described: Mapping[str, Any]) -> Choices:
         """The choices that `to_json` described; InputError on anything else."""
         try:
-            # Runs of earlier versions trained on all devices, in chunks for even grants.
+            # Runs of earlier versions trained on all devices, in chunks for even grants, and kept
+            # to the programs that they began with.
             devices, even = described.get("devices"), described.get("even", True)
+            follows = described.get("follows", False)
             retired = tuple(map(str, described.get("retired", ())))
             costs, chunks = Costs(**described["costs"]), dict(described["chunks"])
-            chosen = Choices(costs, chunks, devices, retired, even)
+            chosen = Choices(costs, chunks, devices, retired, even, follows)
             if devices is not None and (type(devices) is not int or devices < 1):
                 raise ValueError(f"devices {devices!r}")
-            if type(even) is not bool:
-                raise ValueError(f"even {even!r}")
+            if type(even) is not bool or type(follows) is not bool:
+                raise ValueError(f"even {even!r}, follows {follows!r}")
             return chosen
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the run's record of its engine is damaged: {error!r}") from None
@@ -68,8 +73,8 @@ class Planner:
     """Decides which programs a run has, and compiles them.
 
     `engine` is what all of them share, `store` how members are kept, `mesh` the devices,
-    `containers` where every architecture goes, `choices` what was decided about speed; `free`:
-    what these say nothing of is tried out. `failed` are containers that turned out not to train,
+    `homes` where every architecture goes, `choices` what was decided about speed; `free`: what
+    these say nothing of is tried out. `failed` are containers that turned out not to train,
     and why, until `retire` is called; `report` is told of decisions in a line each. A trainer sets
     `choices`, `free` and what is `wanted` of the engine if it is told so.
     """
@@ -101,7 +106,7 @@ class Planner:
         self.free, self.report = choices is None, report
         self.mesh = placement.make_mesh()
         self.engine = engine._replace(data=lanes.place_data(engine.data, self.mesh))
-        self.containers: dict[Architecture, Any] = {}
+        self.homes = Homes()
         self.store = Store(self.mesh, self.choices.costs.chunk)
         self._members, self._budget, self._storage, self._share = members, budget, storage, share
         self._largest = members
@@ -133,9 +138,10 @@ class Planner:
             InputError: the swarm does not fit into memory.
         """
         found, cohorts, sizes = self._plan_cohorts(genome)
-        if cohorts.containers == self.containers:
+        if cohorts.containers == self.homes.containers:
             return
-        self.containers, self._seconds = cohorts.containers, cohorts.training
+        self.homes = following.begun(cohorts.containers, self._budget)
+        self._seconds = cohorts.training
         self._largest = math.ceil(self._share * max(sizes.values()))
         devices = self._choose_devices(genome)
         need, host = self._reckon(sizes)
@@ -143,9 +149,40 @@ class Planner:
         self.store = self.store._replace(lane=layout.chunk * layout.chunks, host=host)
         self.report(decisions.programs_line(found, len(sizes), cohorts, self.choices.costs))
         self.report(decisions.devices_line(*devices, host, need._asdict()))
-        pool, self._layouts = ThreadPoolExecutor(max(2, self.mesh.size)), {}
-        for container in sizes:
-            layout = self.layout(container, 1, genome)
+        self._layouts = {}
+        self._compile({box: self.layout(box, 1, genome) for box in sizes})
+
+    def containers(self, genome: Genome) -> dict[Architecture, Any]:
+        """Where the architectures of these genes `[N]` go."""
+        return following.containers(self.engine.recipe, self.homes, genome)
+
+    def follow(self, genome: Genome, steps: Array) -> None:
+        """Decides anew for a round with these genes `[N]` and grants `[N]`, where that pays."""
+        before, homes = self.homes, self.followed(self.homes, genome, steps)
+        if homes.containers != before.containers:
+            self.report(decisions.followed_line(before, homes))
+        self.adopt(homes)
+
+    def followed(self, homes: Homes, genome: Genome, steps: Array) -> Homes:
+        """Where networks are trained after `homes` of the round before; compiles nothing."""
+        if not self.choices.follows:
+            return homes
+        recipe, batch = self.engine.recipe, self.engine.task.batch
+        return following.follow(homes, recipe, batch, self.choices.costs, genome, steps)
+
+    def adopt(self, homes: Homes) -> None:
+        """Trains in `homes` from now on, and begins to compile programs that are new."""
+        new = [box for box in homes.known if box not in self.homes.known]
+        self.homes = homes
+        for container in new:
+            # As everyone who repeats the run lays it out: nothing is tried out.
+            self._layouts[container, 1] = layout = self._usual_layout(container)
+            self.report(decisions.compiling_line(container, layout, ""))
+        self._compile({box: self._layouts[box, 1] for box in new})
+
+    def _compile(self, layouts: Mapping[Any, Layout]) -> None:
+        pool = ThreadPoolExecutor(max(2, self.mesh.size))
+        for container, layout in layouts.items():
             job = pool.submit(lanes.compile_lane, self.engine, layout, container)
             self._compiling[container] = job
         pool.shutdown(wait=False)

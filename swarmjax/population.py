@@ -13,7 +13,14 @@ import numpy as np
 
 from swarmjax import descent, stacks
 from swarmjax.descent import Change
-from swarmjax.members import Member, Recipe, cross_members, new_members, resize_members
+from swarmjax.members import (
+    Member,
+    Recipe,
+    cross_members,
+    new_members,
+    repad_members,
+    resize_members,
+)
 from swarmjax.models import Architecture
 from swarmjax.swarm import Store, Swarm
 from swarmjax.types import Genome, Key, Plan
@@ -55,7 +62,7 @@ def apply_plan(
     A child of its parent's architecture copies weights and optimizer state. A child of another one
     takes weights by `resize.resize` where the family allows it, else fresh ones; a child with an
     operator gets them by `crossover`, without a mate that does not fit. The optimizer state of
-    both starts anew.
+    both starts anew. Who stays as it is but has another container now is padded anew.
 
     Args:
         recipe: what all members share.
@@ -85,7 +92,7 @@ def _move(
     recipe, key, swarm: Swarm, change: Change, row, store: Store, each: Each
 ) -> tuple[dict[Any, Member], np.ndarray]:
     """All cohorts after everyone has moved, and the steps `[N]` behind the weights."""
-    moving = change.newborn | ~change.same
+    moving = change.newborn | ~change.same | (swarm.kind != change.kind)
     held = moving & _awaited(swarm, change, row, moving)
     arriving = partial(_arriving, recipe, key, swarm, change, store)
     lanes = partial(_moves, swarm, change, row, store)
@@ -161,7 +168,8 @@ def _arriving(recipe, key, swarm: Swarm, change: Change, store: Store, kind, mov
     source, parents = swarm.containers[move.origin], change.parent[filled]
     members, old = take(source, parents), _select(change.old, parents)
     if move.copied:
-        return members
+        same = source == container
+        return members if same else repad_members(recipe, container, store.mesh, members, new)
     if move.mates < 0:
         return resize_members(recipe, source, container, store.mesh, members, key, birth, old, new)
     second, mates = swarm.containers[move.mates], change.mate[filled]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -20,7 +20,7 @@ from swarmjax.result import main_metric
 from swarmjax.rounds import begin, budgeted, prepare_jax
 from swarmjax.stored import Reader, open_run
 from swarmjax.train import LocalTrainer
-from swarmjax.types import Frame, InputError
+from swarmjax.types import Frame, InputError, Plan
 
 
 def replay(
@@ -67,17 +67,18 @@ def _from_checkpoint(
     checkpoint, _ = checkpoints.latest(reader.directory, rounds)
     if checkpoint is None:
         return first
-    _, plan = next(reader.plans(1))
-    return take_up(trainer, first, telemetry.plan_from_table(plan).genome, checkpoint)
+    stored = ((round, telemetry.plan_from_table(table)) for round, table in reader.plans(1))
+    plans = [plan for round, plan in stored if round <= checkpoint.round]
+    return take_up(trainer, first, plans, checkpoint)
 
 
-def take_up(trainer: Any, first: Frame, genome: Any, checkpoint: Checkpoint) -> Frame:
+def take_up(trainer: Any, first: Frame, plans: Sequence[Plan], checkpoint: Checkpoint) -> Frame:
     """Lets `trainer` hold what a checkpoint does, and returns the Frame of its round.
 
     Args:
         trainer: a new one, of the same run.
         first: the Frame before anything was trained.
-        genome: of the first Plan.
+        plans: of all rounds up to the checkpoint's.
         checkpoint: of the run.
 
     Raises:
@@ -86,7 +87,7 @@ def take_up(trainer: Any, first: Frame, genome: Any, checkpoint: Checkpoint) -> 
     found = naming.rebuilt(first, checkpoint.arrays, "frame")
     # In the order in which a trainer names them, and a round's columns come.
     frame = found._replace(metrics={name: found.metrics[name] for name in first.metrics})
-    trainer.take_up(genome, frame.genome, checkpoint.arrays)
+    trainer.take_up(plans, frame.genome, checkpoint.arrays)
     return frame
 
 

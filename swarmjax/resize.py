@@ -7,6 +7,8 @@
 - deeper, where the activation is idempotent (relu): identity layers; the function is unchanged;
 - any other change of depth: fresh weights.
 
+`repad` moves them to another container, as they are.
+
 Widening and deepening after Chen et al. 2016 (Net2Net, arXiv:1511.05641), with zero-out units.
 """
 
@@ -16,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from swarmjax.mlp import Box
 from swarmjax.models import Sizes
@@ -112,6 +115,42 @@ def _deepen(params: Params, box: Box, old: Sizes, new: Sizes) -> Params:
             "bias": jnp.where(added, 0.0, layer["bias"]),
         }
     return out
+
+
+def repad(state: Any, blank: Any, held: Params, room: Params) -> Any:
+    """What belongs to weights of one container, padded as those of another.
+
+    Args:
+        state: the weights, or optimizer state of any kind: leaves shaped like weights, or vectors
+            of all of them.
+        blank: the same of weights of zero in the other container.
+        held: the weights, in their own container.
+        room: weights of zero in the other container.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(blank)
+    found = dict(jax.tree_util.tree_leaves_with_path(state))
+
+    def moved(path, like):
+        leaf = found.get(path)
+        if leaf is None or leaf.shape == like.shape:
+            return like if leaf is None else leaf
+        every = leaf.shape == (_count(held),) and like.shape == (_count(room),)
+        return _repad_vector(leaf, held, room) if every else _pad(leaf, like)
+
+    return jax.tree.unflatten(structure, [moved(path, like) for path, like in leaves])
+
+
+def _repad_vector(vector, held: Params, room: Params):
+    """`vector` has one number for each of all weights `held`, one leaf after the other."""
+    leaves, structure = jax.tree.flatten(held)
+    parts = jnp.split(vector, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    moved = _fit(jax.tree.unflatten(structure, shaped), room)
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(moved)])
+
+
+def _count(params: Params) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _row_norm(kernel):

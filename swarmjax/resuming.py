@@ -134,7 +134,8 @@ def _found(setup: Setup, reader: Reader, writer: store.Writer, make: Make | None
     with closed_on_error(trainer):
         frame = first
         if checkpoint is not None:
-            frame = take_up(trainer, first, plans[1].genome, checkpoint)
+            followed = [plans[round] for round in range(1, since + 1)]
+            frame = take_up(trainer, first, followed, checkpoint)
     trainer.decide_freely()
     coming = {round: plan for round, plan in plans.items() if round > since}
     known = _shown(setup, reader, first, coming)

@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from swarmjax import anomaly, capacity, curves, holding, lanes, pace, placement, rescue, stacks
+from swarmjax import anomaly, curves, holding, lanes, pace, placement, rescue, stacks
+from swarmjax.containers import candidates_of
 from swarmjax.frames import LaneReport, changed, flags_of, frame_after, step_costs
-from swarmjax.members import Member, Network, Recipe
+from swarmjax.members import Network, Recipe
 from swarmjax.naming import Named, named, rebuilt
 from swarmjax.placement import Job, Layout
 from swarmjax.planner import Choices, Planner
@@ -106,6 +107,7 @@ class LocalTrainer:
         plan = jax.tree.map(np.asarray, plan)
         if self._swarm.births == 0:
             self.prepare(plan.genome)
+        self.planner.follow(plan.genome, plan.steps)
         reports = self.train(plan, frame)
         self.flags = flags_of(reports, self._members)
         wanted = self.planner.engine.wanted
@@ -129,8 +131,8 @@ class LocalTrainer:
         # While one cohort's program compiles, another cohort trains.
         with ThreadPoolExecutor(max(2, mesh.size)) as pool:
             swarm = apply_plan(
-                self.recipe, planner.containers, engine.key, self._swarm, frame.genome, plan,
-                planner.store, born=born, each=pool.map,
+                self.recipe, planner.containers(plan.genome), engine.key, self._swarm,
+                frame.genome, plan, planner.store, born=born, each=pool.map,
             )  # fmt: skip
             # Weights that nobody trained before have no past.
             fresh = plan.fresh | (swarm.step == 0) | (plan.operator != 0)
@@ -169,34 +171,36 @@ class LocalTrainer:
         """A copy of all that the next round begins with, as `holding` names it, and detectors."""
         return holding.arrays_of(self._swarm) | named(self._detector, _DETECTOR)
 
-    def take_up(self, first: Genome, genome: Genome, arrays: Named) -> None:
+    def take_up(self, plans: Sequence[Plan], genome: Genome, arrays: Named) -> None:
         """Takes up what another trainer of the same run held.
 
         Args:
-            first: genes of the first Plan, by which programs were decided on; those of members
-                that are trained elsewhere come last, and are not heeded.
+            plans: of all rounds so far, by which programs were decided on; members that are trained
+                elsewhere come last, and are not heeded.
             genome: `[N]` genes of the networks, and of such members.
             arrays: from `arrays`, perhaps with others.
 
         Raises:
             InputError: they are not of such a swarm.
         """
-        first, genome = (
-            {name: values[: self._members] for name, values in genes.items()}
-            for genes in (first, genome)
-        )
-        self.prepare(first)
-        containers, store = self.planner.containers, self.planner.store
-        self._swarm = holding.swarm_of(self.recipe, containers, genome, arrays, store)
+        planner, cut = self.planner, partial(_first, self._members)
+        self.prepare(cut(plans[0].genome))
+        homes = planner.homes
+        for plan in plans:
+            steps = np.asarray(plan.steps)[: self._members]
+            homes = planner.followed(homes, cut(plan.genome), steps)
+        planner.adopt(homes)
+        own, store = cut(genome), planner.store
+        self._swarm = holding.swarm_of(self.recipe, homes, own, arrays, store)
         self._detector = rebuilt(anomaly.init(self._members), arrays, _DETECTOR)
 
     def decide_freely(self) -> None:
         """From now on tries out what the choices it was given say nothing of."""
         self.planner.free = True
 
-    def blank(self, genome: Genome) -> tuple[Any, Member]:
-        """The container of a network with these genes, and the shapes of what it holds."""
-        return capacity.blank(self.recipe, self.planner.containers, genome)
+    def boxes(self, genes: Genome) -> list[Any]:
+        """Containers in which a network of these scalar genes may have been, likeliest first."""
+        return candidates_of(self.recipe, self.planner.homes, genes)
 
     def network(self, slot: int, genome: Genome) -> Network:
         """A copy of the network in `slot`, on the host; `genome` is the swarm's."""
@@ -223,8 +227,8 @@ class LocalTrainer:
                     genes = {name: np.asarray(v)[slot] for name, v in genome.items()}
                     yield slot, Network(container, member, genes)
 
-    def weights(self, slot: int) -> Member:
-        """A copy of what training changed in `slot`, padded as its container is."""
+    def weights(self, slot: int) -> Any:
+        """A copy of the `Member` in `slot`, padded as its container is."""
         return self.network(slot, {}).member
 
     def _jobs(self, swarm: Swarm, plan: Plan, slots: np.ndarray):
@@ -283,3 +287,7 @@ class LocalTrainer:
             real = places >= 0
             for values, new in zip(self._detector, report.detector, strict=True):
                 values[places[real]] = new[real]
+
+
+def _first(members: int, genome: Genome) -> Genome:
+    return {name: np.asarray(values)[:members] for name, values in genome.items()}

@@ -4,11 +4,12 @@ import pytest
 from inline_crew import InlineCrew, Reference
 
 import swarmjax as sj
-from swarmjax import archipelago, holding
+from swarmjax import archipelago, following, holding
 from swarmjax.archipelago import Archipelago
 from swarmjax.experiment import Experiment, check
 from swarmjax.island import Settings
 from swarmjax.island_protocol import IslandError, Lost
+from swarmjax.mlp import Box
 from swarmjax.naming import named
 from swarmjax.planner import Choices
 from swarmjax.rounds import begin, budgeted, decide, policy_bits
@@ -37,12 +38,17 @@ def setup():
 @pytest.fixture(scope="module")
 def alone(setup):
     """Plans and Frames of one process, and what it holds in the end."""
+    return trained_alone(setup)
+
+
+def trained_alone(setup, changed=lambda round, plan: plan):
     trainer, frame = begin(setup, Choices(even=setup.even))
     plans, frames, state, shown = [], [frame], setup.policy.init(frame), []
     for round in range(1, ROUNDS + 1):
         plan, state = decide(setup.policy, policy_bits(3, round), frames[-1], state)
         plan = jax.tree.map(np.asarray, plan)
         plan = plan._replace(fresh=np.ones(N, bool)) if round == 1 else plan
+        plan = changed(round, plan)
         after = trainer.round(plan, frames[-1])
         frames.append(budgeted(after, int(after.remaining), setup.experiment))
         plans.append(plan)
@@ -306,7 +312,7 @@ def test_a_run_goes_on_from_what_another_trainer_kept(setup, alone):
         other.round(plan, frame)
     arrays = other.arrays() | named(frames[3], "frame")
     fleet, _ = islands_of(setup, 2)
-    fleet.take_up(plans[0].genome, frames[3].genome, arrays)
+    fleet.take_up(plans[:3], frames[3].genome, arrays)
     mine = list(frames[:4])
     for plan in plans[3:]:
         after = fleet.round(plan, mine[-1])
@@ -324,9 +330,8 @@ def test_networks_are_taken_out_wherever_they_are(setup, alone):
         wanted = trainer.network(slot, frame.genome)
         assert network.container == wanted.container
         jax.tree.map(np.testing.assert_array_equal, network.member, wanted.member)
-    container, like = fleet.blank({k: np.asarray(v)[0] for k, v in frame.genome.items()})
-    assert container == fleet.network(0, frame.genome).container
-    assert like.step.shape == ()
+    boxes = fleet.boxes({k: np.asarray(v)[0] for k, v in frame.genome.items()})
+    assert boxes[0] == fleet.network(0, frame.genome).container
 
 
 def test_speed_is_measured_from_the_second_round_of_a_process_on(setup, alone):
@@ -353,3 +358,51 @@ def test_a_slow_island_gets_fewer_members(setup, alone, monkeypatch):
     fleet.round(plans[3], frames[-1])
     counts = np.bincount(fleet.convoy.owner)
     assert counts[0] > counts[1] >= 1
+
+
+@pytest.fixture
+def followed(setup, monkeypatch):
+    """One process whose networks have one small architecture from the third round on."""
+    monkeypatch.setattr(following, "MARGIN", 0.0)
+    monkeypatch.setattr(following, "LEAST", 0.0)
+
+    def changed(round, plan):
+        small = {"width": np.zeros(N, np.int32)}
+        return plan._replace(genome=plan.genome | small) if round > 2 else plan
+
+    return trained_alone(setup, changed)
+
+
+@pytest.mark.parametrize("killed", [None, 4, 5])
+def test_islands_follow_a_swarm_of_few_architectures_alike(setup, followed, killed):
+    plans, (first, *_), *_ = followed
+    calls = []
+
+    def fate(island, method, life):
+        calls.append((island, method, life))
+        return calls.count((0, "follow", 1)) == killed and (island, method, life) == (
+            0, "follow", 1,
+        )  # fmt: skip
+
+    fleet, _ = islands_of(setup, 2, fate=fate)
+    assert_same(fleet, followed, sail(fleet, setup, plans, first, keep=(2, 3)))
+    assert len(fleet.convoy.homes.known) == 2 and fleet.convoy.repeated == (
+        [] if killed is None else [killed - 4]
+    )
+    assert {n.container for _, n in fleet.networks(range(N), plans[-1].genome)} == {Box(2, 4)}
+
+
+def test_a_followed_swarm_is_taken_up(setup, followed):
+    plans, frames, _, _ = followed
+    for since in (2, 4):
+        other, _ = begin(setup, Choices())
+        for plan, frame in zip(plans[:since], frames[:since], strict=True):
+            other.round(plan, frame)
+        arrays = other.arrays() | named(frames[since], "frame")
+        fleet, _ = islands_of(setup, 2)
+        fleet.take_up(plans[:since], frames[since].genome, arrays)
+        mine = list(frames[: since + 1])
+        for plan in plans[since:]:
+            after = fleet.round(plan, mine[-1])
+            mine.append(budgeted(after, int(after.remaining), setup.experiment))
+        assert_same(fleet, followed, mine)

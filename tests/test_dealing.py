@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from swarmjax import dealing, descent
 from swarmjax.crossover import OPERATORS
+from swarmjax.following import Homes
 from swarmjax.policy import keep
 
 AVERAGE = OPERATORS.index("average")
@@ -84,7 +85,7 @@ def cut(recipe):
         line = descent.descent(recipe, frame.genome, plan)
         born = descent.numbered(np.asarray(frame.birth), 100, line.newborn)
         owner = np.asarray(owner)
-        order = dealing.order_for(island, owner, plan, line, frame, born)
+        order = dealing.order_for(island, owner, plan, line, frame, born, Homes())
         held = owner if held is None else np.asarray(held)
         borrowed = dealing.borrowed(order, held, island)
         return order, {k: v.tolist() for k, v in borrowed.items()}

@@ -5,6 +5,7 @@ import resumed_run
 
 from swarmjax import holding, placement
 from swarmjax.experiment import check
+from swarmjax.following import Homes
 from swarmjax.population import apply_plan
 from swarmjax.swarm import Store, empty_swarm
 from swarmjax.types import InputError, Plan
@@ -28,7 +29,7 @@ def test_a_swarm_comes_back_whatever_the_devices_are(made, devices, host):
     recipe, genome, swarm = made
     arrays = holding.arrays_of(swarm)
     store = Store(placement.make_mesh(devices=jax.devices()[:devices]), 8, host)
-    back = holding.swarm_of(recipe, {}, genome, arrays, store)
+    back = holding.swarm_of(recipe, Homes(), genome, arrays, store)
     again = holding.arrays_of(back)
     assert np.array_equal(holding.digests(again), holding.digests(arrays))
     for name in ("row", "birth", "lineage", "step", "births"):
@@ -57,7 +58,7 @@ def test_members_of_other_sizes_are_refused(made):
     kernels = [name for name in arrays if name.endswith("['kernel']")]
     wrong = arrays | {kernels[0]: arrays[kernels[0]][..., :-1]}
     with pytest.raises(InputError, match="were saved as float32"):
-        holding.swarm_of(recipe, {}, genome, wrong, store)
+        holding.swarm_of(recipe, Homes(), genome, wrong, store)
 
 
 def test_nothing_of_it_is_shared(made):

@@ -87,9 +87,7 @@ def test_crates_are_kept_as_a_trainer_keeps_its_swarm(trained):
     arrays = trainer.arrays()
     crates = []
     for slots in (np.asarray([1, 4]), np.asarray([0, 2, 3])):
-        crates += moving.crates_of(
-            setup.recipe, trainer.planner.containers, frame.genome, arrays, slots
-        )
+        crates += moving.crates_of(setup.recipe, trainer.planner.homes, frame.genome, arrays, slots)
     again = moving.arrays_of(trainer._swarm, crates)
     assert set(again) == set(arrays)
     np.testing.assert_array_equal(holding.digests(again), holding.digests(arrays))
@@ -102,5 +100,5 @@ def test_what_a_checkpoint_lacks_is_said(trained):
     arrays = {n: a for n, a in trainer.arrays().items() if "kernel" not in n}
     with pytest.raises(InputError, match="not in both"):
         list(moving.crates_of(
-            setup.recipe, trainer.planner.containers, frame.genome, arrays, np.arange(N)
+            setup.recipe, trainer.planner.homes, frame.genome, arrays, np.arange(N)
         ))  # fmt: skip

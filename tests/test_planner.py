@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import swarmjax as sj
-from swarmjax import lanes, mlp, optimizers
+from swarmjax import following, lanes, mlp, optimizers
 from swarmjax.cohorts import Costs
 from swarmjax.members import Recipe
 from swarmjax.mlp import Box
@@ -41,9 +41,9 @@ def genome(width=WIDTH):
 def test_every_architecture_has_a_container_and_a_program_of_its_own(begin):
     planner, told = begin()
     planner.prepare(genome())
-    assert sorted(planner.containers.values()) == [Box(2, 4), Box(2, 64)]
+    assert sorted(planner.homes.containers.values()) == [Box(2, 4), Box(2, 64)]
     assert sum(line.startswith("compiling") for line in told) == 2
-    for container in planner.containers.values():
+    for container in planner.homes.containers.values():
         planner.wait(container)
         assert not planner.retired(container)
 
@@ -55,7 +55,7 @@ def test_what_is_decided_is_decided_again_for_other_architectures_alone(begin):
     planner.prepare(genome())
     assert len(told) == before
     planner.prepare(genome(np.zeros(N, np.int32)))
-    assert len(told) > before and list(planner.containers.values()) == [Box(2, 4)]
+    assert len(told) > before and list(planner.homes.containers.values()) == [Box(2, 4)]
 
 
 def test_a_layout_is_made_and_told_once(begin):
@@ -90,7 +90,7 @@ def test_few_train_together_where_some_train_longer_or_are_deeper(begin, even, d
     planner, _ = begin(APART._replace(even=even), space=sj.Space(**dict(SPACE.genes), depth=depth))
     genes = genome() | {"depth": np.zeros(N, np.int32)}
     planner.prepare(genes)
-    container = next(iter(planner.containers.values()))
+    container = next(iter(planner.homes.containers.values()))
     assert planner.layout(container, 1, genes).chunk == chunk
 
 
@@ -108,12 +108,46 @@ def test_fewer_devices_hold_data_and_members_if_that_was_chosen(begin):
         {}, {"costs": {"speed": 1}, "chunks": {}}, {"costs": {}, "chunks": 3}, [1],
         *({"costs": {}, "chunks": {}, "devices": wrong} for wrong in (0, "2", True, 1.0)),
         *({"costs": {}, "chunks": {}, "even": wrong} for wrong in (0, None, "yes")),
+        *({"costs": {}, "chunks": {}, "follows": wrong} for wrong in (0, None, "yes")),
     ],
 )  # fmt: skip
 def test_damaged_choices_are_refused_in_a_line(damaged):
     whole = Choices(chunks={"Box": 2}, devices=1, even=False)
     # As the first versions wrote it.
-    assert Choices.from_json({"costs": {}, "chunks": {}}) == Choices()
+    assert Choices.from_json({"costs": {}, "chunks": {}}) == Choices(follows=False)
     assert Choices.from_json(whole.to_json()) == whole
     with pytest.raises(InputError, match="damaged"):
         Choices.from_json(damaged)
+
+
+# So dear a compilation that two architectures share a program, until one of them is gone.
+TOGETHER = Costs(compile_seconds=1.3, flops_per_second=1e9, step_seconds=0.0)
+
+
+def test_programs_follow_a_swarm_of_few_architectures(begin, monkeypatch):
+    monkeypatch.setattr(following, "MARGIN", 1.0)
+    planner, told = begin(Choices(TOGETHER))
+    planner.prepare(genome())
+    assert list(planner.homes.known) == [Box(2, 64)]
+    small, steps = genome(np.zeros(N, np.int32)), np.full(N, 10)
+    planner.follow(genome(), steps)
+    before = len(told)
+    planner.follow(small, steps)
+    assert planner.containers(small) == {(("width", 4),): Box(2, 4)}
+    # Who comes back goes where there is a program.
+    assert set(planner.containers(genome()).values()) == {Box(2, 4), Box(2, 64)}
+    assert "1 architecture trains on: 1 new program" in told[before]
+    assert "padded to depth 2, width 4, trained" in told[before + 1] and len(told) == before + 2
+    layout = planner.layout(Box(2, 4), 1, small)
+    assert layout.chunk == planner.layout(Box(2, 64), 1, small).chunk and len(told) == before + 2
+    planner.wait(Box(2, 4))
+
+
+def test_a_run_of_an_earlier_version_keeps_its_programs(begin, monkeypatch):
+    monkeypatch.setattr(following, "MARGIN", 1.0)
+    planner, _ = begin(Choices(TOGETHER, follows=False))
+    planner.prepare(genome())
+    small = genome(np.zeros(N, np.int32))
+    for _ in range(3):
+        planner.follow(small, np.full(N, 10))
+    assert planner.containers(small) == {(("width", 4),): Box(2, 64)}

@@ -345,3 +345,27 @@ def test_other_networks_breed_by_what_knows_no_units():
     mean = jax.tree.map(lambda a, b: (a + b) / 2, weights[0], weights[4])
     jax.tree.map(np.testing.assert_allclose, params(swarm, 0), mean)
     jax.tree.map(np.testing.assert_array_equal, params(swarm, 1), weights[1])
+
+
+@pytest.mark.parametrize("joined", [True, False], ids=["to smaller ones", "to a larger one"])
+def test_whoever_stays_is_the_same_in_another_container(joined):
+    before = begin(joined=joined)
+    held = [member(before, i) for i in range(N)]
+    after = move(before, MIXED, plan(MIXED), not joined)
+    assert set(after.cohorts) == set(containers(not joined).values())
+    for name in ("birth", "lineage", "step"):
+        assert getattr(after, name).tolist() == getattr(before, name).tolist()
+    between = [member(after, i) for i in range(N)]
+    # And back: all that does not belong to padding is what it was, moments too.
+    again = move(after, MIXED, plan(MIXED), joined)
+    for slot in range(N):
+        box, other = again.place(slot)[0], member(again, slot)
+        architecture = architecture_of(SPACE, SPACE.values(MIXED, slot))
+        for mine, theirs in ((held[slot], other), (held[slot], between[slot])):
+            cropped = [RECIPE.family.crop(m.variables, architecture) for m in (mine, theirs)]
+            jax.tree.map(np.testing.assert_array_equal, *cropped)
+            assert int(mine.step) == int(theirs.step)
+        assert int(other.optimizer.count) == int(held[slot].optimizer.count)
+        small = RECIPE.family.contain(architecture)
+        if small == box:
+            np.testing.assert_array_equal(other.optimizer.first, held[slot].optimizer.first)

@@ -3,12 +3,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from swarmjax import space
 from swarmjax.mlp import Box, mlp
 from swarmjax.models import Sizes
-from swarmjax.resize import resize
+from swarmjax.resize import repad, resize
 
 FEATURES, OUTPUTS = 3, 2
 SPACE = space.Space(
@@ -250,3 +251,45 @@ def test_one_by_one_is_the_same_as_all_at_once(family):
         alone, inherited = resize(one(parents, case), one(fresh, case), old, new, TARGET)
         assert bool(inherited) == one(kept, case)
         assert_trees_equal(jax.device_get(alone), one(children, case))
+
+
+def zeros(box):
+    made = FAMILY.init(jax.random.key(0), box, {"depth": box.depth, "width": box.width})["params"]
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), made)
+
+
+def numbers_of(params):
+    """The weights with a different number in each."""
+    ends = np.cumsum([0, *(leaf.size for leaf in jax.tree.leaves(params))])
+    leaves = [
+        np.arange(a, b, dtype=np.float32).reshape(leaf.shape) + 1
+        for leaf, a, b in zip(jax.tree.leaves(params), ends, ends[1:], strict=False)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def test_padding_is_added_and_taken_away_of_weights_and_of_all_that_belongs_to_them():
+    small, large = zeros(Box(1, 2)), zeros(Box(3, 6))
+    held = numbers_of(small)
+    vector = np.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(held)])
+    total = sum(leaf.size for leaf in jax.tree.leaves(large))
+    state = (optax.adam(1.0).init(held)[0]._replace(mu=held, count=np.int32(7)), vector)
+    blank = (optax.adam(1.0).init(large)[0], np.zeros(total, np.float32))
+    there = repad((held, state), (large, blank), held, large)
+    weights, (adam, moments) = there
+    wide = weights["Dense_0"]["kernel"]
+    np.testing.assert_array_equal(wide[:, :2], held["Dense_0"]["kernel"])
+    assert not np.asarray(wide[:, 2:]).any() and not np.asarray(weights["Dense_1"]["kernel"]).any()
+    jax.tree.map(np.testing.assert_array_equal, adam.mu, weights)
+    assert int(adam.count) == 7 and not any(map(np.any, jax.tree.leaves(adam.nu)))
+    whole = np.concatenate([np.reshape(leaf, -1) for leaf in jax.tree.leaves(weights)])
+    np.testing.assert_array_equal(moments, whole)
+    back = repad(there, (small, (state[0], np.zeros_like(vector))), weights, small)
+    jax.tree.map(np.testing.assert_array_equal, back, (held, state))
+
+
+def test_padding_anew_is_the_same_compiled():
+    small, large = zeros(Box(2, 3)), zeros(Box(3, 4))
+    held = numbers_of(small)
+    plain, compiled = repad(held, large, held, large), jax.jit(repad)(held, large, held, large)
+    jax.tree.map(np.testing.assert_array_equal, plain, compiled)

@@ -15,8 +15,9 @@ import resumed_run
 from resumed_run import setting
 
 import swarmjax as sj
-from swarmjax import checkpoints, ledger, store, stored
+from swarmjax import checkpoints, following, ledger, store, stored
 from swarmjax import steering as s
+from swarmjax.mlp import Box
 from swarmjax.progress import Silent
 from swarmjax.steering import Member
 
@@ -268,3 +269,23 @@ def test_a_killed_process_is_resumed(whole, tmp_path, seconds):
         result = sj.run(setting(directory), resume=True)
         assert_as_if_nothing_had_happened(result, whole)
     pd.testing.assert_frame_equal(rows(directory), rows(whole.directory))
+
+
+@pytest.mark.parametrize("round", [3, 4, 5])
+def test_programs_that_followed_the_swarm_are_found_again(monkeypatch, tmp_path, round):
+    monkeypatch.setattr(following, "MARGIN", 0.0)
+    monkeypatch.setattr(following, "LEAST", 0.0)
+    # Copies of the smallest: soon all have its architecture.
+    policy = sj.chain(sj.exploit(0.5, goal=sj.weighted(parameters=-1.0)), sj.softmax())
+    given = {"policy": policy, "checkpoint_seconds": 0}
+    plain = sj.run(setting(tmp_path / "plain", **given))
+    homes = plain.trainer.planner.homes
+    assert len(homes.known) == 2 and Box(2, 4) in homes.known and homes.seen == 1
+    broken(tmp_path / "run", round, **given)
+    result = sj.run(setting(tmp_path / "run", **given), resume=True)
+    assert_as_if_nothing_had_happened(result, plain)
+    assert result.trainer.planner.homes == homes
+    for nearest in (False, True):
+        trainer, frame = sj.replay(setting(plain.directory, **given), nearest=nearest)
+        held = [trainer.network(i, frame.genome).member for i in range(len(frame.alive))]
+        assert same(held, states(plain))
